@@ -1,0 +1,1 @@
+//! One turn of a conversation, and the queue that serves many.

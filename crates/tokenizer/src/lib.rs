@@ -1,0 +1,1 @@
+//! Text to tokens and back; how a conversation is written in tokens.

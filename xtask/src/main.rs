@@ -1,0 +1,3 @@
+//! Set-up, tidy tests, fixtures, benches and the whole check.
+
+fn main() {}
