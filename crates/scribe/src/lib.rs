@@ -1,0 +1,3 @@
+//! The application: the command, the site, the API, and all fetching.
+//!
+//! The only crate that knows HTTP, HTML, the terminal, the environment, the clock and exit codes.
