@@ -1,1 +1,36 @@
 //! What is on disk and how it gets there whole.
+//!
+//! 1. [`gguf`] and [`safetensors`] read and write the two containers that weights come in. A file
+//!    is treated as hostile: every length is checked against the file before anything is allocated.
+//! 2. [`StoredType`] names every element type that such a file may hold, with its block layout.
+//!
+//! ```
+//! use artifacts::StoredType;
+//! use artifacts::gguf::{self, Gguf, Metadata, Value};
+//! use artifacts::tensors::TensorSpec;
+//!
+//! let mut metadata = Metadata::new();
+//! metadata.insert("general.architecture", Value::String("llama".to_owned()))?;
+//! let tensors = [TensorSpec::new("output_norm.weight", StoredType::F32, &[2])];
+//! let mut file = Vec::new();
+//! gguf::write(&mut file, &metadata, &tensors, |_, out| out.write_all(&[0; 8]))?;
+//!
+//! let header = Gguf::parse(&file, file.len() as u64)?;
+//! assert_eq!(header.metadata().str("general.architecture")?, Some("llama"));
+//! assert_eq!(header.tensors()[0].shape, [2]);
+//! # Ok::<(), artifacts::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod stored_type;
+
+pub mod gguf;
+pub mod safetensors;
+pub mod tensors;
+
+mod cursor;
+
+pub use error::Error;
+pub use stored_type::StoredType;
