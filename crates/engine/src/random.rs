@@ -1,0 +1,230 @@
+//! Random numbers as a function of seed and place: Philox4x32-10, and the Gumbel noise of sampling.
+//!
+//! There is no generator to carry along: the number for a token at a position is the same whoever
+//! asks, in any order, in any batch, on any kernel path and thread count. A draw from
+//! `softmax(logits / temperature)` is `argmax(logit / temperature + gumbel(seed, position, token))`, ties
+//! to the lower token (Gumbel 1954; the "Gumbel-max trick").
+//!
+//! Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+
+use crate::Device;
+use crate::cpu::lanes::{Arithmetic, Kernel, LANES, Lanes, run_same_bits};
+use crate::math;
+
+const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
+/// Golden ratio and √3 − 1: what the key grows by in each round.
+const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
+const ROUNDS: usize = 10;
+
+/// The upper half of the second counter when the numbers are noise for sampling.
+const SAMPLING: u64 = 0;
+
+/// The counter-based generator Philox4x32 with ten rounds, keyed by a seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Philox {
+    key: [u32; 2],
+}
+
+impl Philox {
+    /// The generator of `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { key: halves(seed) }
+    }
+
+    /// The four random words of a counter; each bit is even odds.
+    #[must_use]
+    pub fn block(&self, counter: [u64; 2]) -> [u32; 4] {
+        let ([c0, c1], [c2, c3]) = (halves(counter[0]), halves(counter[1]));
+        self.blocks([[c0], [c1], [c2], [c3]]).map(|[word]| word)
+    }
+
+    /// `N` counters at once, as four arrays of words.
+    #[inline(always)]
+    fn blocks<const N: usize>(&self, mut words: [[u32; N]; 4]) -> [[u32; N]; 4] {
+        let mut key = self.key;
+        for _ in 0..ROUNDS {
+            let [c0, c1, c2, c3] = &mut words;
+            for lane in 0..N {
+                let [low_0, high_0] = product(MULTIPLIERS[0], c0[lane]);
+                let [low_1, high_1] = product(MULTIPLIERS[1], c2[lane]);
+                c0[lane] = high_1 ^ c1[lane] ^ key[0];
+                c1[lane] = low_1;
+                c2[lane] = high_0 ^ c3[lane] ^ key[1];
+                c3[lane] = low_0;
+            }
+            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+        }
+        words
+    }
+}
+
+/// The lower and the upper half.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a 64-bit word")]
+fn halves(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
+}
+
+/// The lower and the upper half of a product.
+#[inline(always)]
+fn product(left: u32, right: u32) -> [u32; 2] {
+    halves(u64::from(left) * u64::from(right))
+}
+
+/// Standard Gumbel noise, `-log(-log u)`, for one token at one position.
+///
+/// `position` is the place in the sequence that the token would take. Values lie between −3.2 and 22.9;
+/// `u` has 33 bits, resolved finely at both ends.
+#[must_use]
+pub fn gumbel(seed: u64, position: u64, token: u32) -> f32 {
+    let words = Philox::new(seed).block([position, SAMPLING << 32 | u64::from(token / 4)]);
+    let word = words[token as usize % 4];
+    gumbel_of(unit(word), unit(!word))
+}
+
+/// Writes [`gumbel`]`(seed, position, token)` for the tokens `0..noise.len()`.
+pub fn gumbel_row(device: &Device, seed: u64, position: u64, noise: &mut [f32]) {
+    run_same_bits(device.kernels(), GumbelRow { philox: Philox::new(seed), position, noise });
+}
+
+struct GumbelRow<'a> {
+    philox: Philox,
+    position: u64,
+    noise: &'a mut [f32],
+}
+
+impl Kernel for GumbelRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "tokens are 32-bit numbers")]
+    fn run<L: Lanes>(self) {
+        /// Counters at once; each gives the words of four tokens.
+        const COUNTERS: usize = LANES;
+        let [low, high] = halves(self.position);
+        let [_, domain] = halves(SAMPLING << 32);
+        for (step, noise) in self.noise.chunks_mut(4 * COUNTERS).enumerate() {
+            let first = (step * COUNTERS) as u32;
+            let counters = std::array::from_fn(|lane| first + lane as u32);
+            let words = self.philox.blocks([
+                [low; COUNTERS],
+                [high; COUNTERS],
+                counters,
+                [domain; COUNTERS],
+            ]);
+            let mut values = [[0.0; 4]; COUNTERS];
+            for (place, words) in words.iter().enumerate() {
+                let mut lanes = [0.0; LANES];
+                let small = L::load(&words.map(unit));
+                gumbel_of(small, L::load(&words.map(|word| unit(!word)))).store(&mut lanes);
+                for (value, lane) in values.iter_mut().zip(lanes) {
+                    value[place] = lane;
+                }
+            }
+            noise.copy_from_slice(&values.as_flattened()[..noise.len()]);
+        }
+    }
+}
+
+/// A word as a number above 0 and at most 1.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "rounding to the nearest f32 is meant")]
+fn unit(word: u32) -> f32 {
+    const SCALE: f32 = 1.0 / 4_294_967_296.0;
+    (word as f32 + 0.5) * SCALE
+}
+
+/// `-log(-log(1 - small))`, where `rest` is `1 - small`, each with its own full precision.
+#[inline(always)]
+fn gumbel_of<A: Arithmetic>(small: A, rest: A) -> A {
+    let near_one = math::log_from_parts(small.neg(), A::splat(0.0));
+    let exponential = small.select_less(A::splat(0.25), near_one, math::log(rest)).neg();
+    math::log(exponential).neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// The vectors `philox4x32 10` of the authors' library Random123, file `kat_vectors`.
+    #[test]
+    fn known_answers() {
+        let cases = [
+            ([0; 2], 0, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u64::MAX; 2], u64::MAX, [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+            (
+                [0x85a3_08d3_243f_6a88, 0x0370_7344_1319_8a2e],
+                0x299f_31d0_a409_3822,
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ];
+        for (counter, seed, words) in cases {
+            assert_eq!(Philox::new(seed).block(counter), words, "counter {counter:x?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_noise_are_single_draws_on_every_path() {
+        for path in testing::paths() {
+            let device = testing::device(path, 1);
+            for length in [1, 3, 63, 64, 65, 1000] {
+                let mut noise = vec![0.0; length];
+                gumbel_row(&device, 7, 1 << 40, &mut noise);
+                let single: Vec<f32> =
+                    (0..length).map(|token| gumbel(7, 1 << 40, token as u32)).collect();
+                assert!(testing::same_bits(&noise, &single), "{length} on {path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_follows_the_formula_and_its_moments() {
+        let count = 200_000;
+        let mut sum = 0.0;
+        let mut squares = 0.0;
+        for token in 0..count {
+            let word = Philox::new(3).block([9, u64::from(token / 4)])[token as usize % 4];
+            let small = (f64::from(word) + 0.5) / 4_294_967_296.0;
+            let truth = -(-(-small).ln_1p()).ln();
+            let value = f64::from(gumbel(3, 9, token));
+            assert!((value - truth).abs() < 1e-6 * truth.abs().max(1.0), "{value} {truth}");
+            sum += value;
+            squares += value * value;
+        }
+        // Mean 0.5772 (Euler's constant), variance π²/6; four standard errors.
+        let mean = sum / f64::from(count);
+        assert!((mean - 0.577_216).abs() < 4.0 * 1.2825 / f64::from(count).sqrt(), "{mean}");
+        let variance = squares / f64::from(count) - mean * mean;
+        assert!((variance - 1.644_934).abs() < 0.035, "{variance}");
+    }
+
+    #[test]
+    fn the_ends_are_finite() {
+        let lowest = gumbel_of(unit(u32::MAX), unit(0));
+        let highest = gumbel_of(unit(0), unit(u32::MAX));
+        assert!((lowest + 3.129).abs() < 1e-3, "{lowest}");
+        assert!((highest - 22.874).abs() < 1e-3, "{highest}");
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        let probabilities = [0.5_f32, 0.3, 0.15, 0.05];
+        let mut counts = [0_u32; 4];
+        let draws = 40_000_u32;
+        for position in 0..draws {
+            let score = |token: usize| {
+                probabilities[token].ln() + gumbel(11, u64::from(position), token as u32)
+            };
+            let best =
+                (1..4).fold(0, |best, token| if score(token) > score(best) { token } else { best });
+            counts[best] += 1;
+        }
+        for (count, p) in counts.into_iter().zip(probabilities) {
+            let expected = f64::from(p) * f64::from(draws);
+            let deviation = (expected * (1.0 - f64::from(p))).sqrt();
+            assert!((f64::from(count) - expected).abs() < 4.0 * deviation, "{counts:?}");
+        }
+    }
+}
