@@ -1,0 +1,126 @@
+//! What is asked of a batch and what it answers, all in tokens.
+
+use crate::error::Error;
+use crate::sampling::Sampling;
+
+/// Most alternatives that come with a log-probability.
+pub const ALTERNATIVES_MAX: usize = 20;
+/// Most stop tokens of a request.
+pub const STOP_TOKENS_MAX: usize = 256;
+
+/// One sequence of a batch; never reused within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(pub(crate) u64);
+
+/// A prompt to continue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceRequest {
+    /// At least one token.
+    pub prompt: Vec<u32>,
+    /// Most tokens of the completion; 0 only reads the prompt. Cut to what the context window
+    /// leaves after the prompt.
+    pub max_tokens: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Tokens that end the completion; they are not part of it. At most [`STOP_TOKENS_MAX`].
+    pub stop_tokens: Vec<u32>,
+    /// `Some(n)`: log-probabilities, with `n` alternatives each (at most [`ALTERNATIVES_MAX`]).
+    pub logprobs: Option<usize>,
+    /// Whether the prompt's own tokens get log-probabilities, too; such a prompt is computed
+    /// whole, never taken from the prefix cache.
+    pub prompt_logprobs: bool,
+}
+
+/// A token with its log-probability under the model's own distribution: before penalties, bias,
+/// temperature and filters, as OpenAI's `logprobs` are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: u32,
+    /// Its natural log-probability.
+    pub logprob: f32,
+    /// The most probable tokens at this place, best first, ties to the lower id.
+    pub alternatives: Vec<(u32, f32)>,
+}
+
+/// Why a sequence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// The model chose one of the stop tokens.
+    EndOfTurn,
+    /// `max_tokens` are there, or the context window is full.
+    Length,
+    /// Somebody who reads the text ended it: a stop string or the client. Never said by a batch.
+    Stopped,
+}
+
+/// What one step of a batch brought for one sequence. Events of a sequence come in the order
+/// `Prompt`, any number of `Token`, then `Done` or `Failed`; after [`cancel`](crate::Batch::cancel)
+/// comes nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The whole prompt is in the cache.
+    Prompt {
+        /// The sequence.
+        id: SequenceId,
+        /// Tokens of the prompt that the prefix cache already had.
+        cached_tokens: usize,
+        /// For the second to the last token of the prompt (nothing predicts the first), when
+        /// [`SequenceRequest::prompt_logprobs`] is set; else empty.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// One more token of the completion; never a stop token.
+    Token {
+        /// The sequence.
+        id: SequenceId,
+        /// The token.
+        token: u32,
+        /// Its log-probability as in [`TokenLogprob`]; 0 unless [`SequenceRequest::logprobs`] is set.
+        logprob: f32,
+        /// As in [`TokenLogprob`].
+        alternatives: Vec<(u32, f32)>,
+    },
+    /// The sequence ended and its slot is free.
+    Done {
+        /// The sequence.
+        id: SequenceId,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The sequence cannot go on ([`Error::NotFinite`]) and its slot is free.
+    Failed {
+        /// The sequence.
+        id: SequenceId,
+        /// What happened.
+        error: Error,
+    },
+}
+
+impl SequenceRequest {
+    /// Checks everything that does not depend on what else is running.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRequest`] naming the field, or [`Error::ContextOverflow`].
+    pub fn check(&self, vocab: usize, context_tokens: usize) -> Result<(), Error> {
+        let invalid = |field, expected| Err(Error::InvalidRequest { field, expected });
+        if self.prompt.is_empty() {
+            return invalid("prompt", "at least one token".to_owned());
+        }
+        if self.prompt.len() > context_tokens {
+            let prompt_tokens = self.prompt.len();
+            return Err(Error::ContextOverflow { prompt_tokens, context_tokens });
+        }
+        if self.prompt.iter().any(|token| *token as usize >= vocab) {
+            return invalid("prompt", format!("tokens below {vocab}"));
+        }
+        if self.logprobs.is_some_and(|n| n > ALTERNATIVES_MAX) {
+            return invalid("logprobs", format!("at most {ALTERNATIVES_MAX} alternatives"));
+        }
+        if self.stop_tokens.len() > STOP_TOKENS_MAX {
+            return invalid("stop_tokens", format!("at most {STOP_TOKENS_MAX}"));
+        }
+        self.sampling.check(vocab)
+    }
+}
