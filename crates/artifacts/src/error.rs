@@ -28,7 +28,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        source: Box<Error>,
+        source: Box<Self>,
     },
 
     /// The file does not begin as a GGUF file does. Remedy: give another file.
@@ -275,6 +275,45 @@ pub enum Error {
         end: u64,
         /// The length of the file.
         file_length: u64,
+    },
+
+    /// A tensor that the file or folder does not hold.
+    #[error("there is no tensor {tensor:?}; check that this is the right model")]
+    MissingTensor {
+        /// The tensor.
+        tensor: String,
+    },
+
+    /// An index that names a file outside its folder, or one that is no shard.
+    #[error(
+        "the index names the file {name:?}, which is not a plain name that ends in .safetensors; \
+         it was made to do harm or is damaged: get it from a source that you trust"
+    )]
+    ShardName {
+        /// The name in the index.
+        name: String,
+    },
+
+    /// An index that says a tensor lies in a shard that does not hold it.
+    #[error(
+        "the index says that tensor {tensor:?} lies in {shard:?}, but it does not; \
+         index and shards are of different models: download them again together"
+    )]
+    WrongShard {
+        /// The tensor.
+        tensor: String,
+        /// The shard that should hold it.
+        shard: String,
+    },
+
+    /// A shard with a tensor that the index does not list.
+    #[error(
+        "tensor {tensor:?} is in a shard but not in the index; \
+         index and shards are of different models: download them again together"
+    )]
+    NotInIndex {
+        /// The tensor.
+        tensor: String,
     },
 
     /// A header, index or manifest that is not the JSON it should be.

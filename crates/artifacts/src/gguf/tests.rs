@@ -47,11 +47,13 @@ fn small_tensors() -> Vec<TensorSpec> {
     ]
 }
 
+/// The bytes of each of [`small_tensors`].
+const DATA: [&[u8]; 3] = [&[1; 120], &[2; 20], &[3; 48]];
+
 fn small_file() -> Vec<u8> {
     let mut file = Vec::new();
-    let lengths = [120, 20, 48];
     let length = write(&mut file, &small_metadata(), &small_tensors(), |index, out| {
-        out.write_all(&vec![index as u8 + 1; lengths[index]])
+        out.write_all(DATA[index])
     })
     .unwrap();
     assert_eq!(length, file.len() as u64);
@@ -72,8 +74,7 @@ fn what_is_written_is_read_again() {
         let info = file.header().tensor(&spec.name).unwrap();
         assert_eq!((info.dtype, &info.shape), (spec.dtype, &spec.shape));
         assert_eq!(info.offset % DEFAULT_ALIGNMENT, 0);
-        let data = file.read(info).unwrap();
-        assert_eq!(data, vec![index as u8 + 1; info.bytes as usize]);
+        assert_eq!(file.read(info).unwrap(), DATA[index]);
     }
     assert_eq!(file.header().tensor("missing"), None);
 }
