@@ -1,0 +1,208 @@
+//! Byte-pair merging of one word in O(n log n).
+//!
+//! A word starts as one token per byte. Again and again the neighboring pair with the lowest rank,
+//! the leftmost among equals, becomes one token, until no neighbors form a known pair.
+//! Source: Sennrich et al. 2016, arXiv:1508.07909; the byte level is GPT-2's.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Words of up to this many bytes are merged by scanning for the lowest rank each time, which is
+/// quadratic but without a heap: faster on almost every word of natural text.
+const SHORT_WORD: usize = 24;
+
+/// No rank is this high, so it marks "no such pair".
+const NO_RANK: u32 = u32::MAX;
+
+/// What two neighboring tokens become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Merge {
+    /// The right token of the pair; the left one is the index of the row.
+    right: u32,
+    /// Lower ranks merge first.
+    rank: u32,
+    /// The token that the pair becomes.
+    merged: u32,
+}
+
+/// All merges of a vocabulary: per left token a row sorted by right token.
+///
+/// Binary search in short rows instead of a hash table: no file can be made to collide.
+#[derive(Debug)]
+pub(crate) struct Merges {
+    /// `rows[starts[left]..starts[left + 1]]` are the merges that begin with `left`.
+    starts: Vec<u32>,
+    rows: Vec<Merge>,
+    /// The token of each single byte; bytes that the vocabulary lacks vanish from every text.
+    byte_tokens: Box<[Option<u32>; 256]>,
+}
+
+impl Merges {
+    /// Sorts `merges` (`left`, `right`, `merged`, in rank order) for a vocabulary of `tokens`.
+    ///
+    /// Of two merges of the same pair the later one counts, as in Hugging Face's tokenizers.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a token is not below `tokens`, or if there are 2^32 - 1 merges or more.
+    pub(crate) fn new(
+        tokens: usize,
+        merges: &[(u32, u32, u32)],
+        byte_tokens: Box<[Option<u32>; 256]>,
+    ) -> Self {
+        let mut ranked: Vec<(u32, Merge)> = (0u32..)
+            .zip(merges)
+            .map(|(rank, &(left, right, merged))| (left, Merge { right, rank, merged }))
+            .collect();
+        assert!(ranked.len() < NO_RANK as usize, "{} merges are too many", ranked.len());
+        ranked.sort_unstable_by_key(|&(left, merge)| (left, merge.right, Reverse(merge.rank)));
+        ranked.dedup_by_key(|&mut (left, merge)| (left, merge.right));
+        let mut starts = vec![0u32; tokens + 1];
+        for &(left, merge) in &ranked {
+            assert!((merge.right as usize) < tokens && (merge.merged as usize) < tokens);
+            starts[left as usize + 1] += 1;
+        }
+        for left in 0..tokens {
+            starts[left + 1] += starts[left];
+        }
+        Self { starts, rows: ranked.into_iter().map(|(_, merge)| merge).collect(), byte_tokens }
+    }
+
+    /// Appends the tokens of `word` to `tokens`.
+    ///
+    /// Positions inside a word are 32 bits: a word of over 1 GiB is cut there.
+    pub(crate) fn encode_word(&self, word: &[u8], tokens: &mut Vec<u32>) {
+        for part in word.chunks(1 << 30) {
+            let bytes = part.iter().filter_map(|&byte| self.byte_tokens[usize::from(byte)]);
+            if part.len() <= SHORT_WORD {
+                self.merge_short(bytes, tokens);
+            } else {
+                self.merge_long(bytes.collect(), tokens);
+            }
+        }
+    }
+
+    /// The merge of two neighbors, if there is one.
+    fn find(&self, left: u32, right: u32) -> Option<Merge> {
+        let left = left as usize;
+        let row = &self.rows[self.starts[left] as usize..self.starts[left + 1] as usize];
+        row.binary_search_by_key(&right, |merge| merge.right).ok().map(|found| row[found])
+    }
+
+    /// Merges at most [`SHORT_WORD`] tokens in place.
+    fn merge_short(&self, bytes: impl Iterator<Item = u32>, tokens: &mut Vec<u32>) {
+        let start = tokens.len();
+        tokens.extend(bytes);
+        // `pending[i]` is the merge of word tokens i and i + 1.
+        let mut pending = [(NO_RANK, 0u32); SHORT_WORD];
+        let look = |left: u32, right: u32| {
+            self.find(left, right).map_or((NO_RANK, 0), |merge| (merge.rank, merge.merged))
+        };
+        let mut length = tokens.len() - start;
+        for i in 1..length {
+            pending[i - 1] = look(tokens[start + i - 1], tokens[start + i]);
+        }
+        while length > 1 {
+            let pairs = &pending[..length - 1];
+            let (mut at, mut lowest) = (0, pairs[0].0);
+            for (i, &(rank, _)) in pairs.iter().enumerate().skip(1) {
+                if rank < lowest {
+                    (at, lowest) = (i, rank);
+                }
+            }
+            if lowest == NO_RANK {
+                break;
+            }
+            tokens[start + at] = pending[at].1;
+            tokens.remove(start + at + 1);
+            length -= 1;
+            if at + 1 < length {
+                pending.copy_within(at + 1..length, at);
+                pending[at] = look(tokens[start + at], tokens[start + at + 1]);
+            }
+            if at > 0 {
+                pending[at - 1] = look(tokens[start + at - 1], tokens[start + at]);
+            }
+        }
+    }
+
+    /// Merges any number of tokens with a heap over a linked list.
+    fn merge_long(&self, bytes: Vec<u32>, tokens: &mut Vec<u32>) {
+        // Lowest rank first, then leftmost; an entry is stale when its pair has changed since.
+        let mut heap: BinaryHeap<Reverse<(u32, u32)>> = (0u32..)
+            .zip(bytes.windows(2))
+            .filter_map(|(at, pair)| Some(Reverse((self.find(pair[0], pair[1])?.rank, at))))
+            .collect();
+        let mut list = List::new(bytes);
+        while let Some(Reverse((rank, at))) = heap.pop() {
+            let Some(next) = list.next_of(at) else { continue };
+            let Some(merge) = self.find_at(&list, at, next) else { continue };
+            if merge.rank != rank {
+                continue;
+            }
+            list.join(at, next, merge.merged);
+            let before = list.previous_of(at).map(|previous| (previous, at));
+            let after = list.next_of(at).map(|next| (at, next));
+            for (left, right) in before.into_iter().chain(after) {
+                if let Some(merge) = self.find_at(&list, left, right) {
+                    heap.push(Reverse((merge.rank, left)));
+                }
+            }
+        }
+        list.collect_into(tokens);
+    }
+
+    /// The merge of the tokens at two positions of a list, if there is one.
+    fn find_at(&self, list: &List, left: u32, right: u32) -> Option<Merge> {
+        self.find(list.tokens[left as usize], list.tokens[right as usize])
+    }
+}
+
+/// A doubly linked list of tokens inside flat arrays.
+struct List {
+    tokens: Vec<u32>,
+    /// The position of the next token; [`List::END`] at the end and for tokens merged away.
+    next: Vec<u32>,
+    previous: Vec<u32>,
+}
+
+impl List {
+    const END: u32 = u32::MAX;
+
+    fn new(tokens: Vec<u32>) -> Self {
+        let positions = || (0..Self::END).take(tokens.len());
+        let mut next: Vec<u32> = positions().map(|at| at + 1).collect();
+        if let Some(last) = next.last_mut() {
+            *last = Self::END;
+        }
+        let previous = positions().map(|at| at.wrapping_sub(1)).collect();
+        Self { tokens, next, previous }
+    }
+
+    fn next_of(&self, at: u32) -> Option<u32> {
+        Some(self.next[at as usize]).filter(|&next| next != Self::END)
+    }
+
+    fn previous_of(&self, at: u32) -> Option<u32> {
+        Some(self.previous[at as usize]).filter(|&previous| previous != Self::END)
+    }
+
+    /// Makes `merged` of the token at `at` and its neighbor at `next`.
+    fn join(&mut self, at: u32, next: u32, merged: u32) {
+        self.tokens[at as usize] = merged;
+        self.next[at as usize] = self.next[next as usize];
+        if let Some(after) = self.next_of(at) {
+            self.previous[after as usize] = at;
+        }
+        // Nobody merges the dead token again: it has no next one.
+        self.next[next as usize] = Self::END;
+    }
+
+    fn collect_into(&self, tokens: &mut Vec<u32>) {
+        let mut at = (!self.tokens.is_empty()).then_some(0);
+        while let Some(position) = at {
+            tokens.push(self.tokens[position as usize]);
+            at = self.next_of(position);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Everything that can be wrong with a tokenizer or a chat template, with the facts and the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What is wrong with a tokenizer file, a chat template or a conversation.
+///
+/// Text that comes from a file is printed with escapes, so that no file can write to a terminal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read. Remedy: check the path and the rights.
+    #[error("cannot read {path}: {source}; check the path and who may read it")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+
+    /// A file or list is larger than any known tokenizer needs.
+    #[error(
+        "{what} is {found}, more than the limit of {limit}; \
+         the file is damaged or was made to do harm: get it from a source that you trust"
+    )]
+    TooLarge {
+        /// What was counted or measured.
+        what: &'static str,
+        /// How much there is.
+        found: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+
+    /// A file is not the JSON that it should be.
+    #[error("{what} is not valid: {source}; download it again")]
+    Json {
+        /// Which file.
+        what: &'static str,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+
+    /// The metadata of a GGUF file cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] artifacts::Error),
+
+    /// A part of the tokenizer that must be there is missing.
+    #[error("the tokenizer has no {what}; convert the model again with a current converter")]
+    Missing {
+        /// The metadata key or field.
+        what: &'static str,
+    },
+
+    /// A kind of tokenizer that is not supported. Remedy: take a model with one of those listed.
+    #[error("{what} {found:?} is not supported; use a model whose {what} is one of: {known}")]
+    Unsupported {
+        /// Which part of the tokenizer.
+        what: &'static str,
+        /// What the file asks for.
+        found: String,
+        /// What is supported.
+        known: &'static str,
+    },
+
+    /// The parts of a tokenizer contradict each other.
+    #[error("the tokenizer is damaged: {problem}; download it again")]
+    Invalid {
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// The model has no special token that the chat format needs.
+    #[error(
+        "the vocabulary has no special token {name:?}, which the {format} chat format needs; \
+         choose the chat format that the model was trained with"
+    )]
+    MissingSpecial {
+        /// The token.
+        name: String,
+        /// The chat format.
+        format: &'static str,
+    },
+
+    /// Nothing says how this model wants conversations to be written.
+    #[error(
+        "the model has no chat template and no special tokens of a known chat format; \
+         it is no chat model, or its format must be chosen by hand: ChatML or Llama 3"
+    )]
+    NoChatFormat,
+
+    /// A sampled token of a stored message is not in this model's vocabulary.
+    #[error(
+        "message {message} holds token {token}, but the vocabulary has {vocabulary} tokens; \
+         it was written by another model: drop its tokens and keep its text"
+    )]
+    UnknownToken {
+        /// Which message, counted from 0.
+        message: usize,
+        /// The token.
+        token: u32,
+        /// How many tokens there are.
+        vocabulary: usize,
+    },
+
+    /// A chat template cannot be understood.
+    #[error(
+        "the model's chat template cannot be read: {problem}; \
+         choose a built-in chat format for this model"
+    )]
+    Template {
+        /// Where and why.
+        problem: String,
+    },
+
+    /// A chat template works too long or writes too much: a template bomb.
+    #[error(
+        "the model's chat template was stopped: it goes over the limit for {limit}; \
+         get the model from a source that you trust or choose a built-in chat format"
+    )]
+    TemplateLimit {
+        /// Which limit.
+        limit: &'static str,
+    },
+
+    /// A chat template looks into what people wrote instead of only placing it.
+    #[error(
+        "the model's chat template inspects the content of messages ({how}), \
+         which is not supported; choose a built-in chat format for this model"
+    )]
+    TemplateInspects {
+        /// What gave it away.
+        how: String,
+    },
+
+    /// A chat template refuses this conversation, in its own words.
+    #[error("the model's chat template refuses this conversation: {reason:?}; change the messages")]
+    TemplateRefuses {
+        /// The template's words.
+        reason: String,
+    },
+}

@@ -1,0 +1,191 @@
+//! Which chat format a model speaks, and the two that are built in.
+
+use crate::conversation::Piece;
+use crate::{Error, Message, RenderEnd, Role, Tokenizer};
+
+/// How a model wants conversations to be written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChatFormat {
+    /// `<|im_start|>role⏎content<|im_end|>⏎`
+    ChatMl {
+        /// What the system says where a conversation does not begin with a system message.
+        default_system: Option<String>,
+    },
+    /// `<|start_header_id|>role<|end_header_id|>⏎⏎content<|eot_id|>`, contents trimmed.
+    Llama3,
+}
+
+/// The default system message of SmolLM2.
+const SMOLLM2_SYSTEM: &str = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+
+/// Chat templates that are known to the letter, and what they are.
+const TEMPLATES: &[(&str, Known)] = &[
+    (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ \
+         '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging \
+         Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + \
+         message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt \
+         %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        Known::ChatMl { default_system: Some(SMOLLM2_SYSTEM) },
+    ),
+    (
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + \
+         message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt \
+         %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        Known::ChatMl { default_system: None },
+    ),
+    (
+        "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = \
+         '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] \
+         | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content \
+         %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt \
+         %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+        Known::Llama3,
+    ),
+];
+
+/// A built-in format as a constant.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    ChatMl { default_system: Option<&'static str> },
+    Llama3,
+}
+
+impl Known {
+    fn format(self) -> ChatFormat {
+        match self {
+            Self::ChatMl { default_system } => {
+                ChatFormat::ChatMl { default_system: default_system.map(str::to_owned) }
+            }
+            Self::Llama3 => ChatFormat::Llama3,
+        }
+    }
+}
+
+impl ChatFormat {
+    /// The format of a model: by its chat template, or without one by its special tokens.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is neither a template nor a known set of special tokens.
+    pub fn detect(tokenizer: &Tokenizer) -> Result<Self, Error> {
+        if let Some(template) = tokenizer.chat_template() {
+            return Self::from_template(template, tokenizer);
+        }
+        let has = |names: &[&str]| names.iter().all(|name| tokenizer.special(name).is_some());
+        if has(&["<|im_start|>", "<|im_end|>"]) {
+            Ok(Self::ChatMl { default_system: None })
+        } else if has(&["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]) {
+            Ok(Self::Llama3)
+        } else {
+            Err(Error::NoChatFormat)
+        }
+    }
+
+    /// The format that a chat template describes.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the template cannot be read or does what is not supported.
+    pub fn from_template(template: &str, tokenizer: &Tokenizer) -> Result<Self, Error> {
+        let _ = tokenizer;
+        let known = TEMPLATES.iter().find(|(text, _)| *text == template.trim_end());
+        known.map(|(_, known)| known.format()).ok_or(Error::NoChatFormat)
+    }
+
+    /// Writes the pieces of a conversation in order.
+    pub(crate) fn write(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        end: RenderEnd,
+        push: &mut dyn FnMut(Piece<'_>),
+    ) -> Result<(), Error> {
+        match self {
+            Self::ChatMl { default_system } => {
+                chatml(tokenizer, default_system.as_deref(), messages, end, push)
+            }
+            Self::Llama3 => llama3(tokenizer, messages, end, push),
+        }
+    }
+}
+
+/// A special token that a built-in format needs.
+fn special(tokenizer: &Tokenizer, name: &str, format: &'static str) -> Result<u32, Error> {
+    let missing = || Error::MissingSpecial { name: name.to_owned(), format };
+    tokenizer.special(name).ok_or_else(missing)
+}
+
+/// Writes ChatML.
+fn chatml(
+    tokenizer: &Tokenizer,
+    default_system: Option<&str>,
+    messages: &[Message],
+    end: RenderEnd,
+    push: &mut dyn FnMut(Piece<'_>),
+) -> Result<(), Error> {
+    let start = special(tokenizer, "<|im_start|>", "ChatML")?;
+    let stop = special(tokenizer, "<|im_end|>", "ChatML")?;
+    let open = |role: Role, push: &mut dyn FnMut(Piece<'_>)| {
+        push(Piece::Special(start));
+        push(Piece::Text(role.name()));
+        push(Piece::Text("\n"));
+    };
+    let close = |push: &mut dyn FnMut(Piece<'_>)| {
+        push(Piece::Special(stop));
+        push(Piece::Text("\n"));
+    };
+    if let (Some(system), Some(first)) = (default_system, messages.first())
+        && first.role != Role::System
+    {
+        open(Role::System, push);
+        push(Piece::Text(system));
+        close(push);
+    }
+    for message in messages {
+        open(message.role, push);
+        push(Piece::content(message, &message.content));
+        close(push);
+    }
+    if end == RenderEnd::GenerationPrompt {
+        open(Role::Assistant, push);
+    }
+    Ok(())
+}
+
+/// Writes the format of Llama 3.
+fn llama3(
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    end: RenderEnd,
+    push: &mut dyn FnMut(Piece<'_>),
+) -> Result<(), Error> {
+    let named = |name| special(tokenizer, name, "Llama 3");
+    let (open, close) = (named("<|start_header_id|>")?, named("<|end_header_id|>")?);
+    let (begin, stop) = (named("<|begin_of_text|>")?, named("<|eot_id|>")?);
+    let header = |role: &str, push: &mut dyn FnMut(Piece<'_>)| {
+        push(Piece::Special(open));
+        push(Piece::Text(role));
+        push(Piece::Special(close));
+        push(Piece::Text("\n\n"));
+    };
+    if !messages.is_empty() {
+        push(Piece::Special(begin));
+    }
+    for message in messages {
+        header(message.role.name(), push);
+        push(Piece::content(message, trim(&message.content)));
+        push(Piece::Special(stop));
+    }
+    if end == RenderEnd::GenerationPrompt {
+        header(Role::Assistant.name(), push);
+    }
+    Ok(())
+}
+
+/// `text` without white space at its ends, as Python's `strip` and so Jinja's `trim` see it: the
+/// four separator controls count as white space there.
+fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+}
