@@ -1,4 +1,15 @@
 //! The operations: contract, formula, slow reference and tests in one file each.
 
 pub mod embedding;
+pub mod log_softmax;
 pub mod matmul;
+pub mod rms_norm;
+pub mod rope;
+pub mod swiglu;
+
+/// Rows of `columns` values that are worth a thread's while in an operation of few instructions each.
+fn rows_per_task(columns: usize) -> usize {
+    /// About two microseconds of work: below that, waking a thread costs more than it brings.
+    const TASK_ELEMENTS: usize = 8192;
+    (TASK_ELEMENTS / columns.max(1)).max(1)
+}

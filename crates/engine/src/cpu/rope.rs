@@ -1,0 +1,79 @@
+//! Rotary embedding in lanes.
+
+use super::lanes::{Kernel, LANES, Lanes};
+
+/// Rotates the heads of one row whose pairs are channels `i` and `i + head_size / 2`.
+pub(crate) struct RotateHalves<'a> {
+    /// Heads side by side, each twice as long as `cosines`.
+    pub(crate) heads: &'a mut [f32],
+    /// One cosine and one sine per pair.
+    pub(crate) cosines: &'a [f32],
+    pub(crate) sines: &'a [f32],
+}
+
+impl Kernel for RotateHalves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let half = self.cosines.len();
+        let (cosines, cosine_tail) = self.cosines.as_chunks::<LANES>();
+        let (sines, sine_tail) = self.sines.as_chunks::<LANES>();
+        for head in self.heads.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            let (low, low_tail) = low.as_chunks_mut::<LANES>();
+            let (high, high_tail) = high.as_chunks_mut::<LANES>();
+            let pairs = low.iter_mut().zip(high).zip(cosines.iter().zip(sines));
+            for ((low, high), (cosine, sine)) in pairs {
+                let pair = (L::load(low), L::load(high));
+                let rotated = rotate(pair, L::load(cosine), L::load(sine));
+                rotated.0.store(low);
+                rotated.1.store(high);
+            }
+            if !low_tail.is_empty() {
+                let pair = (L::load_partial(low_tail), L::load_partial(high_tail));
+                let rotated =
+                    rotate(pair, L::load_partial(cosine_tail), L::load_partial(sine_tail));
+                rotated.0.store_partial(low_tail);
+                rotated.1.store_partial(high_tail);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn rotate<L: Lanes>((low, high): (L, L), cosine: L, sine: L) -> (L, L) {
+    let rotated_low = low.mul_add(cosine, high.mul(sine.neg()));
+    (rotated_low, high.mul_add(cosine, low.mul(sine)))
+}
+
+/// Rotates the heads of one row whose pairs are channels `2 i` and `2 i + 1`.
+pub(crate) struct RotateInterleaved<'a> {
+    /// Heads side by side, each as long as `cosines`.
+    pub(crate) heads: &'a mut [f32],
+    /// Each pair's cosine twice.
+    pub(crate) cosines: &'a [f32],
+    /// Each pair's sine twice, the first negated.
+    pub(crate) sines: &'a [f32],
+}
+
+impl Kernel for RotateInterleaved<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let (cosines, cosine_tail) = self.cosines.as_chunks::<LANES>();
+        let (sines, sine_tail) = self.sines.as_chunks::<LANES>();
+        let turn = |x: L, cosine: L, sine: L| x.mul_add(cosine, x.swap_pairs().mul(sine));
+        for head in self.heads.chunks_exact_mut(self.cosines.len()) {
+            let (chunks, tail) = head.as_chunks_mut::<LANES>();
+            for (chunk, (cosine, sine)) in chunks.iter_mut().zip(cosines.iter().zip(sines)) {
+                turn(L::load(chunk), L::load(cosine), L::load(sine)).store(chunk);
+            }
+            if !tail.is_empty() {
+                let (cosine, sine) = (L::load_partial(cosine_tail), L::load_partial(sine_tail));
+                turn(L::load_partial(tail), cosine, sine).store_partial(tail);
+            }
+        }
+    }
+}
