@@ -325,6 +325,13 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A digest that is not 64 lowercase hexadecimal digits.
+    #[error("{text:?} is not a SHA-256 digest, which is 64 digits from 0 to 9 and a to f")]
+    Digest {
+        /// What stands in its place, cut after 80 characters.
+        text: String,
+    },
+
     /// The file became shorter after it was opened.
     #[error(
         "the file had {expected} bytes when it was opened and has {found} now; \

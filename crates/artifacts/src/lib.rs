@@ -3,6 +3,7 @@
 //! 1. [`gguf`] and [`safetensors`] read and write the two containers that weights come in. A file
 //!    is treated as hostile: every length is checked against the file before anything is allocated.
 //! 2. [`StoredType`] names every element type that such a file may hold, with its block layout.
+//! 3. [`hash`] computes the SHA-256 of files and streams.
 //!
 //! ```
 //! use artifacts::StoredType;
@@ -27,6 +28,7 @@ mod error;
 mod stored_type;
 
 pub mod gguf;
+pub mod hash;
 pub mod safetensors;
 pub mod tensors;
 

@@ -78,3 +78,337 @@ fn what_is_written_is_read_again() {
     }
     assert_eq!(file.header().tensor("missing"), None);
 }
+
+#[test]
+fn every_truncation_is_refused_until_only_padding_is_missing() {
+    let bytes = small_file();
+    let whole = Gguf::parse(&bytes, bytes.len() as u64).unwrap();
+    let data_end = whole.tensor("cube").unwrap().end();
+    for length in 0..bytes.len() as u64 {
+        let cut = &bytes[..usize::try_from(length).unwrap()];
+        assert_eq!(Gguf::parse(cut, length).is_ok(), length >= data_end, "{length} bytes");
+        // The file claims its whole length but ends inside the header.
+        if length + DEFAULT_ALIGNMENT <= whole.data_offset() {
+            let error = Gguf::parse(cut, bytes.len() as u64).unwrap_err();
+            assert!(matches!(error, Error::Truncated { .. }), "{length} bytes: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_after_it_was_opened_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.gguf");
+    std::fs::write(&path, small_file()).unwrap();
+    let file = Gguf::open(&path).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+    let error = file.read(file.header().tensor("token_embd.weight").unwrap()).unwrap_err();
+    let Error::InFile { source, .. } = &error else { panic!("{error}") };
+    assert!(matches!(**source, Error::Shrunk { found, expected }
+        if found == length - 1 && expected == length));
+    assert!(error.to_string().contains("small.gguf"), "{error}");
+}
+
+#[test]
+fn a_tensor_of_another_file_is_not_read_past_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.gguf");
+    std::fs::write(&path, small_file()).unwrap();
+    let file = Gguf::open(&path).unwrap();
+    let mut foreign = file.header().tensors()[0].clone();
+    for (offset, bytes) in [(0, u64::MAX), (u64::MAX, 2), (0, 1 << 60)] {
+        (foreign.offset, foreign.bytes) = (offset, bytes);
+        let error = file.read(&foreign).unwrap_err();
+        let Error::InFile { source, .. } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::BeyondFile { .. }));
+    }
+    let error = Gguf::open(folder.path()).unwrap_err();
+    assert!(matches!(error, Error::Io { action: "open", .. }), "{error}");
+}
+
+/// A file made by hand, part by part.
+struct Raw(Vec<u8>);
+
+impl Raw {
+    fn new(tensors: u64, keys: u64) -> Self {
+        Self(Vec::new()).magic(3).u64(tensors).u64(keys)
+    }
+
+    fn magic(mut self, version: u32) -> Self {
+        self.0.extend(MAGIC);
+        self.u32(version)
+    }
+
+    fn u32(mut self, number: u32) -> Self {
+        self.0.extend(number.to_le_bytes());
+        self
+    }
+
+    fn u64(mut self, number: u64) -> Self {
+        self.0.extend(number.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    fn text(self, text: &str) -> Self {
+        self.u64(text.len() as u64).bytes(text.as_bytes())
+    }
+
+    /// One entry of the list of tensors; `dimensions` innermost first.
+    fn tensor(self, name: &str, dimensions: &[u64], dtype: u32, offset: u64) -> Self {
+        let count = u32::try_from(dimensions.len()).unwrap();
+        let begun = self.text(name).u32(count);
+        let entry = dimensions.iter().fold(begun, |raw, &dimension| raw.u64(dimension));
+        entry.u32(dtype).u64(offset)
+    }
+
+    /// Padding to 32 bytes, then this many bytes of tensors.
+    fn data(mut self, bytes: usize) -> Self {
+        let begin = self.0.len().next_multiple_of(32);
+        self.0.resize(begin + bytes, 0);
+        self
+    }
+
+    fn parse(&self) -> Result<Gguf, Error> {
+        Gguf::parse(&self.0, self.0.len() as u64)
+    }
+
+    fn error(&self) -> Error {
+        self.parse().expect_err("a hostile file was accepted")
+    }
+}
+
+const F32: u32 = 0;
+const Q4_0: u32 = 2;
+
+#[test]
+fn files_of_another_kind_version_or_byte_order_are_refused() {
+    let error = Raw(b"PK\x03\x04 and so on".to_vec()).error();
+    assert!(matches!(error, Error::NotGguf { found } if &found == b"PK\x03\x04"), "{error}");
+    assert!(matches!(Raw(Vec::new()).magic(1).error(), Error::Version { found: 1 }));
+    assert!(matches!(Raw(Vec::new()).magic(4).error(), Error::Version { found: 4 }));
+    assert!(matches!(Raw(Vec::new()).magic(0).error(), Error::Version { found: 0 }));
+    let swapped = Raw(Vec::new()).magic(3_u32.swap_bytes());
+    assert!(matches!(swapped.error(), Error::BigEndian { version: 3 }));
+    let second = Raw(Vec::new()).magic(2).u64(0).u64(0).parse().unwrap();
+    assert_eq!((second.version(), second.tensors().len()), (2, 0));
+}
+
+#[test]
+fn counts_that_lie_are_refused_before_memory_is_taken() {
+    for (tensors, keys) in [(1, 0), (0, 1), (TENSORS, 0), (0, KEYS_MAX)] {
+        let error = Raw::new(tensors, keys).error();
+        assert!(matches!(error, Error::Truncated { .. }), "{tensors} {keys}: {error}");
+    }
+    for (tensors, keys) in [(TENSORS + 1, 0), (u64::MAX, 0), (0, KEYS_MAX + 1), (0, 1 << 60)] {
+        let error = Raw::new(tensors, keys).error();
+        assert!(matches!(error, Error::TooLarge { .. }), "{tensors} {keys}: {error}");
+    }
+    // One key fewer than there are: the rest is taken for tensors and does not fit.
+    let fewer = Raw::new(1, 0).text("key").u32(4).u32(7).tensor("a", &[8], F32, 0).data(32);
+    assert!(fewer.parse().is_err());
+}
+
+const TENSORS: u64 = crate::tensors::TENSORS_MAX;
+
+#[test]
+fn strings_and_arrays_are_measured_against_the_file() {
+    let long_key = Raw::new(0, 1).u64(u64::MAX).bytes(&[0; 32]);
+    assert!(matches!(long_key.error(), Error::Truncated { needed: u64::MAX, .. }));
+    let key_over_limit = Raw::new(0, 1).text(&"k".repeat(1_025)).u32(4).u32(0);
+    assert!(matches!(key_over_limit.error(), Error::TooLarge { value: 1_025, .. }));
+    let long_value = Raw::new(0, 1).text("key").u32(8).u64(1 << 40);
+    assert!(matches!(long_value.error(), Error::Truncated { .. }));
+    for element in 0..=12_u32 {
+        let huge = Raw::new(0, 1).text("key").u32(9).u32(element).u64(1 << 60).bytes(&[0; 64]);
+        let error = huge.error();
+        let expected = matches!(error, Error::Truncated { .. });
+        assert!(expected || element == 9, "array of type {element}: {error}");
+    }
+    let overflow = Raw::new(0, 1).text("key").u32(9).u32(12).u64(u64::MAX / 8 + 2);
+    assert!(matches!(overflow.error(), Error::Truncated { needed: u64::MAX, .. }));
+    let inner = Raw::new(0, 1).text("key").u32(9).u32(8).u64(2).text("ok").u64(1 << 60);
+    assert!(matches!(inner.error(), Error::Truncated { .. }));
+}
+
+#[test]
+fn a_header_over_the_limit_is_refused_even_where_the_file_is_long_enough() {
+    let huge = Raw::new(0, 1).text("key").u32(8).u64(1 << 40);
+    let error = Gguf::parse(&huge.0, 1 << 41).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { what: "the length of the header", .. }), "{error}");
+}
+
+#[test]
+fn metadata_that_means_nothing_is_refused() {
+    let nested = Raw::new(0, 1).text("key").u32(9).u32(9).u64(1).u32(9).u64(1).bytes(&[0; 64]);
+    assert!(matches!(nested.error(), Error::NestedArray { key } if key == "key"));
+    let unknown = Raw::new(0, 1).text("key").u32(13).bytes(&[0; 64]);
+    assert!(matches!(unknown.error(), Error::ValueType { id: 13, .. }));
+    let unknown_element = Raw::new(0, 1).text("key").u32(9).u32(99).u64(1).bytes(&[0; 64]);
+    assert!(matches!(unknown_element.error(), Error::ValueType { id: 99, .. }));
+    let truth = Raw::new(0, 1).text("key").u32(7).bytes(&[2]);
+    assert!(matches!(truth.error(), Error::NotBool { byte: 2, .. }));
+    let truths = Raw::new(0, 1).text("key").u32(9).u32(7).u64(2).bytes(&[1, 255]);
+    assert!(matches!(truths.error(), Error::NotBool { byte: 255, .. }));
+    let twice = Raw::new(0, 2).text("key").u32(4).u32(1).text("key").u32(4).u32(2);
+    assert!(matches!(twice.error(), Error::Duplicate { name, .. } if name == "key"));
+    let not_text = Raw::new(0, 1).u64(2).bytes(b"\xff\xfe").u32(4).u32(1);
+    assert!(matches!(not_text.error(), Error::NotUtf8 { what: "a metadata key", offset: 32 }));
+    let not_text = Raw::new(0, 1).text("key").u32(8).u64(1).bytes(b"\xc3");
+    assert!(matches!(not_text.error(), Error::NotUtf8 { what: "a metadata value", .. }));
+}
+
+#[test]
+fn alignments_that_break_arithmetic_are_refused() {
+    for alignment in [0, 3, 24, 65_537, 131_072, u32::MAX] {
+        let raw = Raw::new(0, 1).text("general.alignment").u32(4).u32(alignment);
+        let expected = u64::from(alignment);
+        assert!(matches!(raw.error(), Error::Alignment { alignment, .. } if alignment == expected));
+    }
+    let huge = Raw::new(0, 1).text("general.alignment").u32(10).u64(1 << 63);
+    assert!(matches!(huge.error(), Error::Alignment { .. }));
+    let text = Raw::new(0, 1).text("general.alignment").u32(8).text("32");
+    assert!(matches!(text.error(), Error::MetadataType { .. }));
+}
+
+#[test]
+fn shapes_that_cannot_be_are_refused() {
+    let shapes: [&[u64]; 6] =
+        [&[], &[0], &[4, 0], &[1 << 32, 1 << 32], &[u64::MAX, u64::MAX], &[1 << 62, 2]];
+    for shape in shapes {
+        let error = Raw::new(1, 0).tensor("a", shape, F32, 0).data(64).error();
+        assert!(matches!(error, Error::Shape { .. }), "{shape:?}: {error}");
+    }
+    // The product fits 64 bits but the bytes do not.
+    let error = Raw::new(1, 0).tensor("a", &[1 << 62], F32, 0).data(64).error();
+    assert!(matches!(error, Error::Shape { problem, .. } if problem.contains("bytes")));
+    // A zero among dimensions that overflow.
+    let error = Raw::new(1, 0).tensor("a", &[u64::MAX, u64::MAX, 0], F32, 0).data(64).error();
+    assert!(matches!(error, Error::Shape { .. }));
+    let error = Raw::new(1, 0).tensor("a", &[1; 9], F32, 0).data(64).error();
+    assert!(matches!(error, Error::TooLarge { value: 9, .. }));
+    let count = Raw::new(1, 0).text("a").u32(u32::MAX).data(64).error();
+    assert!(matches!(count, Error::TooLarge { .. }));
+    // 64 elements in all, but no row is a whole block.
+    let error = Raw::new(1, 0).tensor("a", &[16, 4], Q4_0, 0).data(64).error();
+    assert!(matches!(error, Error::Shape { problem, .. } if problem.contains("blocks")));
+    assert!(Raw::new(1, 0).tensor("a", &[8, 1, 1, 1, 1, 1, 1, 1], F32, 0).data(32).parse().is_ok());
+}
+
+#[test]
+fn tensors_without_a_place_of_their_own_are_refused() {
+    let two = |first: u64, second: u64, data: usize| {
+        let raw = Raw::new(2, 0).tensor("a", &[8], F32, first).tensor("b", &[8], F32, second);
+        raw.data(data).parse().map(|_| ())
+    };
+    assert!(two(0, 32, 64).is_ok());
+    assert!(two(32, 0, 64).is_ok(), "the header may list tensors in any order");
+    assert!(matches!(two(0, 0, 64), Err(Error::Overlap { first, second })
+        if first == "a" && second == "b"));
+    assert!(matches!(two(0, 16, 64), Err(Error::Overlap { .. })));
+    assert!(matches!(two(0, 64, 96), Err(Error::Hole { bytes: 32, .. })));
+    assert!(matches!(two(32, 64, 96), Err(Error::Hole { .. })));
+    assert!(matches!(two(0, 32, 65), Err(Error::Hole { bytes: 1, .. })));
+    assert!(matches!(two(0, 32, 63), Err(Error::BeyondFile { .. })));
+    assert!(matches!(two(0, 1 << 40, 64), Err(Error::BeyondFile { .. })));
+    // Offsets that wrap around when the start of the data, or the length, is added.
+    for offset in [u64::MAX, u64::MAX - 31, u64::MAX - 127, u64::MAX - 159] {
+        assert!(matches!(two(0, offset, 64), Err(Error::BeyondFile { .. })), "{offset}");
+    }
+    let short = |offset: u64| {
+        let raw = Raw::new(2, 0).tensor("a", &[5], F32, 0).tensor("b", &[8], F32, offset);
+        raw.data(64).parse().map(|_| ())
+    };
+    assert!(short(32).is_ok());
+    assert!(matches!(short(20), Err(Error::Misaligned { .. })));
+    assert!(matches!(short(24), Err(Error::Misaligned { .. })));
+}
+
+#[test]
+fn bytes_after_a_file_without_tensors_are_refused() {
+    assert!(Raw::new(0, 0).parse().is_ok());
+    assert!(Raw::new(0, 0).data(0).parse().is_ok());
+    assert!(matches!(Raw::new(0, 0).data(1).error(), Error::Hole { offset: 32, bytes: 1, .. }));
+}
+
+#[test]
+fn tensor_names_and_types_are_checked() {
+    let twice = Raw::new(2, 0).tensor("a", &[8], F32, 0).tensor("a", &[8], F32, 32).data(64);
+    assert!(matches!(twice.error(), Error::Duplicate { what: "tensor", .. }));
+    let long = Raw::new(1, 0).tensor(&"n".repeat(257), &[8], F32, 0).data(32);
+    assert!(matches!(long.error(), Error::TooLarge { value: 257, limit: 256, .. }));
+    let not_text = Raw::new(1, 0).u64(1).bytes(b"\xff").u32(1).u64(8).u32(F32).u64(0).data(32);
+    assert!(matches!(not_text.error(), Error::NotUtf8 { what: "a tensor's name", .. }));
+    for (id, name) in [(4, "Q4_2"), (31, "Q4_0_4_4"), (42, "42"), (u32::MAX, "4294967295")] {
+        let error = Raw::new(1, 0).tensor("a", &[256], id, 0).data(4_096).error();
+        assert!(matches!(&error, Error::TensorType { dtype, .. } if dtype == name), "{error}");
+    }
+}
+
+#[test]
+fn the_writer_refuses_what_the_reader_would() {
+    let none = Metadata::new();
+    let write = |metadata: &Metadata, tensors: &[TensorSpec], data: &[u8]| {
+        write(&mut std::io::sink(), metadata, tensors, |_, out| out.write_all(data))
+    };
+    let tensor = TensorSpec::new("a", StoredType::F32, &[2]);
+    assert!(write(&none, std::slice::from_ref(&tensor), &[0; 8]).is_ok());
+    let error = write(&none, std::slice::from_ref(&tensor), &[0; 7]).unwrap_err();
+    assert!(matches!(error, Error::WrongData { expected: 8, given: 7, .. }), "{error}");
+    let error = write(&none, std::slice::from_ref(&tensor), &[0; 9]).unwrap_err();
+    assert!(matches!(error, Error::WrongData { expected: 8, given: 9, .. }), "{error}");
+    let error = write(&none, &[tensor.clone(), tensor], &[0; 8]).unwrap_err();
+    assert!(matches!(error, Error::Duplicate { .. }), "{error}");
+    let unknown = TensorSpec::new("a", StoredType::U64, &[1]);
+    assert!(matches!(write(&none, &[unknown], &[0; 8]), Err(Error::NotStorable { .. })));
+    let huge = TensorSpec::new("a", StoredType::U8, &[1 << 63, 2]);
+    assert!(matches!(write(&none, &[huge], &[]), Err(Error::Shape { .. })));
+    let huge = TensorSpec::new("a", StoredType::I8, &[u64::MAX]);
+    assert!(matches!(write(&none, &[huge], &[]), Err(Error::Shape { .. })));
+    let mut odd = Metadata::new();
+    odd.insert("general.alignment", Value::U32(12)).unwrap();
+    assert!(matches!(write(&odd, &[], &[]), Err(Error::Alignment { .. })));
+}
+
+#[test]
+fn getters_name_the_key_and_the_type() {
+    let metadata = small_metadata();
+    assert_eq!(metadata.str("general.architecture").unwrap(), Some("llama"));
+    assert_eq!(metadata.u64("u64").unwrap(), Some(u64::MAX));
+    assert_eq!(metadata.u64("u8").unwrap(), Some(255));
+    assert_eq!(metadata.i64("i32").unwrap(), Some(i64::from(i32::MIN)));
+    assert_eq!(metadata.f64("f64").unwrap(), Some(-0.5));
+    assert_eq!(metadata.f64("f32").unwrap(), Some(f64::from(1e-5_f32)));
+    assert_eq!(metadata.bool("bool").unwrap(), Some(true));
+    assert_eq!(metadata.strings("strings").unwrap().unwrap()[1], "Ġé");
+    assert_eq!(metadata.f32s("f32s").unwrap(), Some([0.25, -4.0].as_slice()));
+    assert_eq!(metadata.bools("bools").unwrap(), Some([true, false].as_slice()));
+    assert_eq!(metadata.i64s("i32s").unwrap(), Some(vec![-7, 7]));
+    assert_eq!(metadata.i64s("u32s").unwrap(), Some(Vec::new()));
+    assert_eq!(metadata.str("missing").unwrap(), None);
+    assert!(matches!(metadata.u64("i8"), Err(Error::MetadataType { .. })));
+    assert!(matches!(metadata.i64("u64"), Err(Error::MetadataType { .. })));
+    assert!(matches!(metadata.i64s("u64s"), Err(Error::MetadataType { .. })));
+    let error = metadata.str("u32").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "metadata key \"u32\" should be a string but is an unsigned number; \
+         convert the model again with a current converter"
+    );
+    assert_eq!(metadata.len(), metadata.iter().count());
+}
+
+#[test]
+fn names_from_a_file_cannot_write_to_a_terminal() {
+    let error = Raw::new(2, 0)
+        .tensor("\u{1b}[2J", &[8], F32, 0)
+        .tensor("\u{1b}[2J", &[8], F32, 32)
+        .data(64)
+        .error();
+    assert!(!error.to_string().contains('\u{1b}'), "{error}");
+}

@@ -44,3 +44,242 @@ fn what_is_written_is_read_again() {
     assert_eq!(file.tensors().count(), small_tensors().len());
     assert_eq!(file.tensor("missing"), None);
 }
+
+/// A file of this header and this many bytes of tensors.
+fn raw(header: &str, data: usize) -> Vec<u8> {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.resize(file.len() + data, 0);
+    file
+}
+
+fn parse(file: &[u8]) -> Result<Safetensors, Error> {
+    Safetensors::parse(file, file.len() as u64)
+}
+
+fn error(header: &str, data: usize) -> Error {
+    parse(&raw(header, data)).expect_err("a hostile file was accepted")
+}
+
+/// A header of tensors: name, type, shape, offsets.
+fn header(tensors: &[(&str, &str, &str, &str)]) -> String {
+    let entries: Vec<String> = tensors
+        .iter()
+        .map(|(name, dtype, shape, offsets)| {
+            format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
+        })
+        .collect();
+    format!("{{{}}}", entries.join(","))
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = small_file();
+    assert!(parse(&bytes).is_ok());
+    for length in 0..bytes.len() {
+        assert!(parse(&bytes[..length]).is_err(), "{length} bytes");
+        let lie = Safetensors::parse(&bytes[..length], bytes.len() as u64);
+        let data_offset = usize::try_from(parse(&bytes).unwrap().data_offset()).unwrap();
+        assert_eq!(lie.is_err(), length < data_offset, "{length} bytes");
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_after_it_was_opened_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, small_file()).unwrap();
+    let file = SafetensorsFile::open(&path).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(20).unwrap();
+    let error = file.read(&file.tensors()[0]).unwrap_err();
+    let Error::InFile { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, Error::Shrunk { found: 20, .. }));
+}
+
+#[test]
+fn lengths_of_the_header_that_lie_are_refused() {
+    for length in [u64::MAX, 1 << 60, 100_000_001] {
+        let mut file = raw("{}", 0);
+        file[..8].copy_from_slice(&length.to_le_bytes());
+        let error = parse(&file).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { value, .. } if value == length), "{error}");
+    }
+    let mut file = raw("{}", 0);
+    file[0] = 3;
+    assert!(matches!(parse(&file), Err(Error::Truncated { needed: 3, available: 2, .. })));
+    file[0] = 1;
+    assert!(parse(&file).is_err());
+    assert!(parse(&raw("{}", 0)).is_ok());
+    assert!(parse(&raw("{}   ", 0)).is_ok(), "spaces may pad the header");
+    assert!(matches!(error(" {}", 0), Error::Json { .. }));
+    assert!(matches!(error("[]", 0), Error::Json { .. }));
+    assert!(matches!(error("{}x", 0), Error::Json { .. }));
+    assert!(matches!(error("", 0), Error::Json { .. }));
+}
+
+#[test]
+fn tensors_without_a_place_of_their_own_are_refused() {
+    let two = |first: &str, second: &str, data: usize| {
+        let header = header(&[("a", "F32", "[2]", first), ("b", "F32", "[2]", second)]);
+        parse(&raw(&header, data)).map(|_| ())
+    };
+    assert!(two("[0,8]", "[8,16]", 16).is_ok());
+    assert!(two("[8,16]", "[0,8]", 16).is_ok(), "the header may list tensors in any order");
+    assert!(matches!(two("[0,8]", "[0,8]", 16), Err(Error::Overlap { .. })));
+    assert!(matches!(two("[0,8]", "[4,12]", 16), Err(Error::Overlap { .. })));
+    assert!(matches!(two("[0,8]", "[12,20]", 20), Err(Error::Hole { bytes: 4, .. })));
+    assert!(matches!(two("[4,12]", "[12,20]", 20), Err(Error::Hole { bytes: 4, .. })));
+    assert!(matches!(two("[0,8]", "[8,16]", 17), Err(Error::Hole { bytes: 1, .. })));
+    assert!(matches!(two("[0,8]", "[8,16]", 15), Err(Error::BeyondFile { .. })));
+    assert!(matches!(two("[0,8]", "[8,12]", 16), Err(Error::TensorLength { .. })));
+    assert!(matches!(two("[0,8]", "[16,8]", 16), Err(Error::TensorLength { .. })));
+    let top = "[18446744073709551607,18446744073709551615]";
+    assert!(matches!(two("[0,8]", top, 16), Err(Error::BeyondFile { .. })));
+    assert!(matches!(two("[0,8]", "[8,16,24]", 16), Err(Error::Json { .. })));
+    assert!(matches!(two("[0,8]", "[8]", 16), Err(Error::Json { .. })));
+    assert!(matches!(two("[0,8]", "[-8,16]", 16), Err(Error::Json { .. })));
+    assert!(matches!(two("[0,8]", "[8.0,16]", 16), Err(Error::Json { .. })));
+    assert!(matches!(two("[0,8]", "[8,18446744073709551616]", 16), Err(Error::Json { .. })));
+}
+
+#[test]
+fn shapes_and_types_that_cannot_be_are_refused() {
+    let one = |dtype: &str, shape: &str, offsets: &str| {
+        let data = if offsets == "[0,0]" { 0 } else { 8 };
+        parse(&raw(&header(&[("a", dtype, shape, offsets)]), data)).map(|_| ())
+    };
+    assert!(one("F32", "[2]", "[0,8]").is_ok());
+    assert!(one("F32", "[0,18446744073709551615]", "[0,0]").is_ok());
+    let overflow = "[0,18446744073709551615,18446744073709551615]";
+    assert!(matches!(one("F32", overflow, "[0,0]"), Err(Error::Shape { .. })));
+    assert!(matches!(one("F32", "[4294967296,4294967296]", "[0,0]"), Err(Error::Shape { .. })));
+    assert!(matches!(one("F32", "[4611686018427387904]", "[0,0]"), Err(Error::Shape { .. })));
+    assert!(matches!(one("F4", "[3]", "[0,8]"), Err(Error::Shape { .. })));
+    assert!(matches!(one("F32", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), Err(Error::Json { .. })));
+    assert!(matches!(one("F32", "[-2]", "[0,8]"), Err(Error::Json { .. })));
+    assert!(matches!(one("F32", "2", "[0,8]"), Err(Error::Json { .. })));
+    assert!(matches!(one("Q4_0", "[2]", "[0,8]"), Err(Error::TensorType { .. })));
+    assert!(matches!(one("f32", "[2]", "[0,8]"), Err(Error::TensorType { .. })));
+}
+
+#[test]
+fn names_that_occur_twice_are_refused() {
+    let twice = header(&[("a", "F32", "[2]", "[0,8]"), ("a", "F32", "[2]", "[8,16]")]);
+    assert!(matches!(error(&twice, 16), Error::Duplicate { name, .. } if name == "a"));
+    // The same name, once spelled with an escape.
+    let twice = header(&[("a", "F32", "[2]", "[0,8]"), ("\\u0061", "F32", "[2]", "[8,16]")]);
+    assert!(matches!(error(&twice, 16), Error::Duplicate { .. }));
+    for header in [
+        r#"{"__metadata__":{},"__metadata__":{}}"#,
+        r#"{"__metadata__":{"a":"b","a":"c"}}"#,
+        r#"{"__metadata__":{"a":1}}"#,
+        r#"{"__metadata__":null}"#,
+        r#"{"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
+        r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0],"more":1}}"#,
+        r#"{"a":{"dtype":"U8","shape":[0]}}"#,
+        r#"{"a":null}"#,
+    ] {
+        assert!(matches!(error(header, 0), Error::Json { .. }), "{header}");
+    }
+    let long = header(&[(&"n".repeat(257), "U8", "[0]", "[0,0]")]);
+    assert!(matches!(error(&long, 0), Error::Json { .. }));
+    let limit = header(&[(&"n".repeat(256), "U8", "[0]", "[0,0]")]);
+    assert!(parse(&raw(&limit, 0)).is_ok());
+    let mut not_text = raw(r#"{"__metadata__":{"a":"b"}}"#, 0);
+    not_text[28] = 0xff;
+    assert!(matches!(parse(&not_text), Err(Error::NotUtf8 { what: "the header", offset: 8 })));
+    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    assert!(matches!(error(&deep, 0), Error::Json { .. }));
+}
+
+#[test]
+fn the_writer_refuses_what_the_reader_would() {
+    let none = BTreeMap::new();
+    let write = |tensors: &[TensorSpec], data: &[u8]| {
+        write(&mut std::io::sink(), &none, tensors, |_, out| out.write_all(data))
+    };
+    let tensor = TensorSpec::new("a", StoredType::F32, &[2]);
+    assert!(matches!(
+        write(std::slice::from_ref(&tensor), &[0; 7]),
+        Err(Error::WrongData { expected: 8, given: 7, .. })
+    ));
+    assert!(matches!(write(&[tensor.clone(), tensor], &[0; 8]), Err(Error::Duplicate { .. })));
+    let quantized = TensorSpec::new("a", StoredType::Q8_0, &[32]);
+    assert!(matches!(write(&[quantized], &[]), Err(Error::NotStorable { .. })));
+    let reserved = TensorSpec::new("__metadata__", StoredType::U8, &[1]);
+    assert!(write(&[reserved], &[0]).is_err());
+}
+
+/// A folder with two shards of one tensor each, and this index.
+fn sharded(index: &str) -> (tempfile::TempDir, Result<SafetensorsFolder, Error>) {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, tensor) in [("one.safetensors", "a"), ("two.safetensors", "b")] {
+        let mut bytes = Vec::new();
+        let tensors = [TensorSpec::new(tensor, StoredType::U8, &[1])];
+        write(&mut bytes, &BTreeMap::new(), &tensors, |_, out| out.write_all(tensor.as_bytes()))
+            .unwrap();
+        std::fs::write(folder.path().join(file), bytes).unwrap();
+    }
+    std::fs::write(folder.path().join(INDEX_FILE), index).unwrap();
+    let opened = SafetensorsFolder::open(folder.path());
+    (folder, opened)
+}
+
+#[test]
+fn shards_are_read_as_one_model() {
+    let index = r#"{"metadata":{"total_size":2},
+        "weight_map":{"a":"one.safetensors","b":"two.safetensors"}}"#;
+    let (_folder, opened) = sharded(index);
+    let opened = opened.unwrap();
+    assert_eq!(opened.shards().len(), 2);
+    for (name, data) in [("a", b"a"), ("b", b"b")] {
+        assert_eq!(opened.read(opened.tensor(name).unwrap()).unwrap(), data);
+    }
+    let mut foreign = opened.tensor("a").unwrap().clone();
+    foreign.name = "c".to_owned();
+    assert!(matches!(opened.read(&foreign), Err(Error::MissingTensor { .. })));
+}
+
+#[test]
+fn an_index_that_disagrees_with_its_shards_is_refused() {
+    let fault = |index: &str| {
+        let (_folder, opened) = sharded(index);
+        let error = opened.expect_err("a hostile index was accepted");
+        let Error::InFile { path, source } = error else { panic!("{error}") };
+        assert_eq!(path.file_name().unwrap(), INDEX_FILE);
+        *source
+    };
+    let swapped = r#"{"weight_map":{"a":"two.safetensors","b":"one.safetensors"}}"#;
+    assert!(matches!(fault(swapped), Error::WrongShard { tensor, .. } if tensor == "a"));
+    let more = r#"{"weight_map":{"a":"one.safetensors","b":"two.safetensors",
+        "c":"two.safetensors"}}"#;
+    assert!(matches!(fault(more), Error::WrongShard { tensor, .. } if tensor == "c"));
+    let twice = r#"{"weight_map":{"a":"one.safetensors","a":"two.safetensors"}}"#;
+    assert!(matches!(fault(twice), Error::Json { .. }));
+    for name in ["../one.safetensors", "/etc/one.safetensors", "a\\\\b.safetensors", "one.bin", ""]
+    {
+        let index = format!(r#"{{"weight_map":{{"a":"{name}","b":"two.safetensors"}}}}"#);
+        assert!(matches!(fault(&index), Error::ShardName { .. }), "{name}");
+    }
+    assert!(matches!(fault("{}"), Error::Json { .. }));
+    assert!(matches!(fault(r#"{"weight_map":{},"weight_map":{}}"#), Error::Json { .. }));
+    assert!(matches!(fault(r#"{"weight_map":{"a":1}}"#), Error::Json { .. }));
+    assert!(matches!(fault("[["), Error::Json { .. }));
+}
+
+#[test]
+fn a_shard_that_is_missing_or_holds_more_is_refused() {
+    let (_folder, opened) = sharded(r#"{"weight_map":{"a":"three.safetensors"}}"#);
+    let error = opened.unwrap_err();
+    assert!(error.to_string().ends_with("check the path"), "{error}");
+    let (folder, _) = sharded("{}");
+    let mut bytes = Vec::new();
+    let tensors = ["a", "extra"].map(|name| TensorSpec::new(name, StoredType::U8, &[1]));
+    write(&mut bytes, &BTreeMap::new(), &tensors, |_, out| out.write_all(&[0])).unwrap();
+    std::fs::write(folder.path().join("one.safetensors"), bytes).unwrap();
+    let index = r#"{"weight_map":{"a":"one.safetensors"}}"#;
+    std::fs::write(folder.path().join(INDEX_FILE), index).unwrap();
+    let error = SafetensorsFolder::open(folder.path()).unwrap_err();
+    let Error::InFile { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, Error::NotInIndex { tensor } if tensor == "extra"));
+}
