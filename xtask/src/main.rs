@@ -1,3 +1,51 @@
-//! Set-up, tidy tests, fixtures, benches and the whole check.
+//! Developers' commands: set-up, tidy tests, fixtures, benches and the whole check.
 
-fn main() {}
+#![expect(clippy::cast_possible_truncation, reason = "sizes of small files and shapes")]
+
+mod check;
+mod command;
+mod convert;
+mod fixtures;
+mod interop;
+mod long;
+mod peers;
+mod setup;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test          set up what the tests need, then check everything (what .ci/run calls)
+  tidy          the walls and habits of the tree, in seconds
+  fixtures      make the files in fixtures/ that this project generates itself
+  convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
+  interop       compare with PyTorch and transformers; make their golden files anew
+  long          the fuzzing and equality checks at full size
+  bench-peers   speed against llama.cpp, in interleaved pairs";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["test"] => check::everything(),
+        ["tidy"] => tidy::run(),
+        ["fixtures"] => fixtures::make(),
+        ["convert", dtype, input, output] => convert::run(dtype, input.as_ref(), output.as_ref()),
+        ["interop"] => interop::run_all(),
+        ["long"] => long::run_all(),
+        ["bench-peers", rest @ ..] => peers::run_all(rest),
+        _ => {
+            command::say(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask long`: the checks that `test` runs as a slice, at full size.
+
+use anyhow::Result;
+
+use crate::command::{cargo, run, say};
+use crate::setup;
+
+/// Mutated model files that must each give an error or load, never panic.
+const FUZZ_CASES: &str = "1000000";
+/// Random ways to run the same request that must give the same bytes.
+const EQUALITY_CASES: &str = "1000";
+
+/// Runs the fuzzing and equality checks at full size, in release builds.
+///
+/// # Errors
+///
+/// At the first check that fails.
+pub(crate) fn run_all() -> Result<()> {
+    let tools = setup::prepare()?;
+    say(&format!("{FUZZ_CASES} mutations of model files"));
+    run(cargo(&["test", "--release", "--package", "artifacts", "--", "--nocapture"])
+        .env("SCRIBE_FUZZ_CASES", FUZZ_CASES))?;
+    say(&format!("{EQUALITY_CASES} random cases: batch mates, chunks, reuse, threads"));
+    run(cargo(&["test", "--release", "--package", "model", "--", "--nocapture"])
+        .envs(tools.environment())
+        .env("SCRIBE_CASES", EQUALITY_CASES))?;
+    say(&format!("{EQUALITY_CASES} random cases through the queue and the HTTP interface"));
+    run(cargo(&["test", "--release", "--package", "chat", "--package", "scribe"])
+        .envs(tools.environment())
+        .env("SCRIBE_CASES", EQUALITY_CASES))
+}

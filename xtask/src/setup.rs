@@ -1,0 +1,167 @@
+//! Gets what the tests need, says so, and names what could not be had.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{cargo, command, find, output, root, run, say, target};
+
+/// The model that the README's first command fetches.
+const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
+/// The official client that the HTTP interface is checked with.
+const OPENAI_CLIENT: &str = "openai==3.54.0";
+
+/// What was found or installed; what is absent makes its checks a visible skip.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    model: Option<PathBuf>,
+    openai_python: Option<PathBuf>,
+}
+
+impl Tools {
+    /// The default model's file, where it could be fetched.
+    pub(crate) fn model(&self) -> Option<&Path> {
+        self.model.as_deref()
+    }
+
+    /// The variables that the tests look at.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        self.model.iter().map(|model| ("SCRIBE_TEST_MODEL", model.clone())).collect()
+    }
+}
+
+/// Installs Chromium where it can be, fetches the default model, and sets up the official OpenAI client.
+///
+/// # Errors
+///
+/// Only where the program itself does not build; a tool that cannot be had is a skip.
+pub(crate) fn prepare() -> Result<Tools> {
+    chromium();
+    Ok(Tools { model: default_model()?, openai_python: openai_python() })
+}
+
+fn skipped(what: &str, error: &anyhow::Error) {
+    say(&format!("skipped: {what}: {error:#}"));
+}
+
+fn chromium() {
+    if find(&["chromium", "chromium-browser", "google-chrome"]).is_some()
+        && find(&["chromedriver"]).is_some()
+    {
+        return;
+    }
+    say(
+        "set-up: the page is tested in Chromium; installing chromium and chromium-driver with apt-get",
+    );
+    let installed = run(&mut command("apt-get", &["update", "-qq"])).and_then(|()| {
+        let arguments = ["install", "-qq", "-y", "chromium", "chromium-driver"];
+        run(command("apt-get", &arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    });
+    if let Err(error) = installed {
+        skipped("the checks in a browser", &error);
+    }
+}
+
+fn default_model() -> Result<Option<PathBuf>> {
+    say("set-up: building the program, to fetch its default model with it");
+    run(&mut cargo(&["build", "--package", "scribe", "--locked"]))?;
+    let program = target().join("debug/scribe");
+    let data = target().join("test-data/scribe");
+    let scribe = |arguments: &[&str]| {
+        let mut scribe = Command::new(&program);
+        scribe.arg("--data").arg(&data).args(arguments);
+        scribe
+    };
+    if let Err(error) = run(&mut scribe(&["models", "pull", DEFAULT_MODEL])) {
+        skipped("the checks with the default model", &error);
+        return Ok(None);
+    }
+    let shown = output(&mut scribe(&["--json", "models", "show", DEFAULT_MODEL]))?;
+    let shown: serde_json::Value = serde_json::from_str(&shown).context("models show --json")?;
+    let path = shown["path"].as_str().context("models show --json names no path")?;
+    Ok(Some(PathBuf::from(path)))
+}
+
+/// A virtual environment under `target/` with these packages, made once.
+///
+/// # Errors
+///
+/// Where Python is absent or a package cannot be installed.
+pub(crate) fn python_environment(name: &str, install: &[&str]) -> Result<PathBuf> {
+    let folder = target().join(name);
+    let python = folder.join("bin/python");
+    let mark = folder.join("installed");
+    let wanted = install.join(" ");
+    if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    say(&format!("set-up: a Python environment in {} with {wanted}", folder.display()));
+    let system = find(&["python3", "python"]).context("python3 is not there: install it")?;
+    run(command(system, &["-m", "venv"]).arg(&folder))?;
+    run(command(&python, &["-m", "pip", "install", "--quiet"]).args(install))?;
+    std::fs::write(&mark, wanted)?;
+    Ok(python)
+}
+
+fn openai_python() -> Option<PathBuf> {
+    python_environment("openai-client", &[OPENAI_CLIENT])
+        .inspect_err(|error| skipped("the check with the official OpenAI client", error))
+        .ok()
+}
+
+/// Runs the official client against a server with the tests' model and a key.
+///
+/// # Errors
+///
+/// Where the client did not get what its types expect.
+pub(crate) fn openai_client(tools: &Tools) -> Result<()> {
+    let Some(python) = &tools.openai_python else { return Ok(()) };
+    let key = "sk-scribe-for-the-check";
+    let fixture = root().join("fixtures/tiny-chat.gguf");
+    let server = Server::start(&target().join("debug/scribe"), &fixture, key)?;
+    let script = root().join("xtask/python/check_openai_client.py");
+    let url = format!("http://{}/v1", server.address);
+    run(Command::new(python).arg(script).args([&url, "tiny-chat", key]).env("OPENAI_API_KEY", key))
+}
+
+/// A running `scribe serve`, ended when dropped.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(program: &Path, model: &Path, key: &str) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let process = Command::new(program)
+            .args(["serve", "--quiet", "--address", &address, "--model"])
+            .arg(model)
+            .arg("--data")
+            .arg(target().join("test-data/scribe"))
+            .env("SCRIBE_API_KEY", key)
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let server = Self { process, address };
+        let start = Instant::now();
+        while std::net::TcpStream::connect(&server.address).is_err() {
+            if start.elapsed() > Duration::from_secs(30) {
+                bail!("scribe serve does not listen on {} after 30 s", server.address);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The process may have ended by itself; nothing is lost then.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
