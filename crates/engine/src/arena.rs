@@ -124,7 +124,7 @@ mod tests {
             let arena = Arena::<f32>::zeros(len);
             assert_eq!(arena.as_slice().len(), len);
             assert!(arena.as_slice().iter().all(|v| v.to_bits() == 0));
-            assert!(len == 0 || arena.as_slice().as_ptr() as usize % LINE_BYTES == 0);
+            assert!(len == 0 || arena.as_slice().as_ptr().addr().is_multiple_of(LINE_BYTES));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod lanes;
 pub(crate) mod log_softmax;
+pub(crate) mod matmul;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod swiglu;

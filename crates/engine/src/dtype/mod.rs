@@ -3,10 +3,13 @@
 mod dequantize;
 pub(crate) mod half;
 mod quantize;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 
 pub use dequantize::dequantize_row;
+pub(crate) use dequantize::scale_min_k4;
 pub use quantize::quantize_row;
 
 /// Element type of a weight matrix, named as in GGUF files.

@@ -1,7 +1,7 @@
 //! Products of activations with weights: `out[m, n] = Σ_k x[m, k] * weights[n, k] + bias[n]`.
 #![expect(clippy::cast_possible_truncation, reason = "sums in f64 are rounded to f32 once")]
 
-use crate::{Device, Matrix, Tensor};
+use crate::{Device, KernelPath, Matrix, Tensor, cpu};
 
 /// What happens to the values that the output holds already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,11 @@ pub fn forward(
     store: Store,
 ) {
     check_shapes(out, x, weights, bias);
-    forward_reference(device, out, x, weights, bias, store);
+    if device.kernels() == KernelPath::Reference {
+        forward_reference(device, out, x, weights, bias, store);
+    } else {
+        cpu::matmul::forward(device, out, x, weights, bias, store);
+    }
 }
 
 fn check_shapes(out: &Tensor, x: &Tensor, weights: &Matrix, bias: Option<&Tensor>) {

@@ -1,0 +1,303 @@
+//! 256-bit kernels: pairwise byte products in 16 bits and fused multiply-adds.
+#![expect(unsafe_code, reason = "vector loads and stores by pointer, functions bound to features")]
+#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
+#![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
+
+use std::arch::x86_64::*;
+
+use super::activations::{self, CORRECTION, RECORD, SCALE};
+use super::expand;
+use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, QUANTS_BYTES, Rows};
+use crate::{Dtype, KernelPath};
+
+/// Kernels for processors with AVX2, FMA and F16C; made only where these are found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// The kernels.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the processor lacks an instruction: a device of this path cannot be made there.
+    pub(super) fn detected() -> Self {
+        assert!(KernelPath::Avx2.is_supported(), "the processor has AVX2, FMA and F16C");
+        Self(())
+    }
+}
+
+impl Kernels for Avx2 {
+    const TILE_ROWS: usize = 4;
+    const FLOAT_TILE_ROWS: usize = 3;
+
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]) {
+        // SAFETY: an `Avx2` exists only where its instructions do.
+        unsafe { quantize(x, form, records) }
+    }
+
+    fn expand(
+        self,
+        dtype: Dtype,
+        panel: &[u8],
+        first: usize,
+        scales: &mut [BlockScales],
+        quants: &mut [[u8; QUANTS_BYTES]],
+    ) {
+        // SAFETY: an `Avx2` exists only where its instructions do.
+        unsafe { expand(dtype, panel, first, scales, quants) }
+    }
+
+    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]) {
+        blocks.check(rows, sums.len());
+        // SAFETY: an `Avx2` exists only where its instructions do; the slices were measured, and
+        // the match hands over the number of sums.
+        unsafe {
+            match sums.len() {
+                1 => tile::<1>(form, blocks, rows, sums),
+                2 => tile::<2>(form, blocks, rows, sums),
+                3 => tile::<3>(form, blocks, rows, sums),
+                count => {
+                    assert_eq!(count, 4, "rows of a tile");
+                    tile::<4>(form, blocks, rows, sums);
+                }
+            }
+        }
+    }
+
+    fn expand_floats(self, dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]) {
+        // SAFETY: an `Avx2` exists only where its instructions do.
+        unsafe { expand_floats(dtype, panel, first, out) }
+    }
+
+    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]) {
+        rows.check(weights.len(), sums.len());
+        // SAFETY: as for `tile`.
+        unsafe {
+            match sums.len() {
+                1 => float_tile::<1>(weights, rows, sums),
+                2 => float_tile::<2>(weights, rows, sums),
+                count => {
+                    assert_eq!(count, 3, "rows of a tile");
+                    float_tile::<3>(weights, rows, sums);
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn quantize(x: &[f32], form: Form, records: &mut [i32]) {
+    activations::quantize(x, form, records);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn expand(
+    dtype: Dtype,
+    panel: &[u8],
+    first: usize,
+    scales: &mut [BlockScales],
+    quants: &mut [[u8; QUANTS_BYTES]],
+) {
+    expand::expand(dtype, panel, first, scales, quants, |bytes| halves(bytes));
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn expand_floats(dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]) {
+    expand::expand_floats(dtype, panel, first, out, |bytes| halves(bytes));
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves(bytes: &[u8; 64]) -> Columns {
+    let mut out = Columns::ZERO;
+    for (out, bytes) in out.0.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<16>().0) {
+        // SAFETY: 16 bytes are read and 8 floats written, each inside its array.
+        unsafe {
+            let halves = _mm_loadu_si128(bytes.as_ptr().cast());
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(halves));
+        }
+    }
+    out
+}
+
+/// Eight neighboring numbers, number `eighth` of four.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(columns: &Columns, eighth: usize) -> __m256 {
+    let values = &columns.0[8 * eighth..8 * eighth + 8];
+    // SAFETY: 8 floats are read, inside the slice.
+    unsafe { _mm256_loadu_ps(values.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(columns: &mut Columns, eighth: usize, values: __m256) {
+    let out = &mut columns.0[8 * eighth..8 * eighth + 8];
+    // SAFETY: 8 floats are written, inside the slice.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) }
+}
+
+/// `R` rows × 32 columns over all blocks, 16 columns at a time: `2 R` integer accumulators.
+///
+/// # Safety
+///
+/// `blocks` hold the quants of all their scales, `rows` the records of `R` rows for them, `sums`
+/// `R` rows; the processor has the instructions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const R: usize>(
+    form: Form,
+    blocks: Blocks<'_>,
+    rows: Rows<'_>,
+    sums: &mut [Columns],
+) {
+    let parts = if form.split { 2 } else { 1 };
+    for (b, scales) in blocks.scales.iter().enumerate() {
+        // SAFETY: block `b` is one of those that the caller vouches for.
+        let (quants, records) = unsafe {
+            (blocks.quants.as_ptr().add(b * blocks.stride), rows.words.as_ptr().add(b * RECORD))
+        };
+        // SAFETY: `at` lies inside a record of one of the `R` rows.
+        let word = |r: usize, at: usize| unsafe { *records.add(r * rows.stride + at) };
+        for (half, part) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|x| x.1 < parts) {
+            let groups = part * 8 / parts..(part + 1) * 8 / parts;
+            // SAFETY: as above; a half's vectors lie inside the block's quants.
+            let mut total = unsafe {
+                let quants = quants.add(64 * half);
+                if form.offset == 128 {
+                    whole_bytes::<R>(quants, groups, word)
+                } else {
+                    small_quants::<R>(quants, groups, word)
+                }
+            };
+            for r in 0..R {
+                // Whole bytes are multiplied as signed numbers, so their sum needs no correction.
+                if !form.min && form.offset != 128 {
+                    let start = _mm256_set1_epi32(word(r, CORRECTION + part));
+                    total[r] = total[r].map(|total| _mm256_add_epi32(total, start));
+                }
+                let d = _mm256_castsi256_ps(_mm256_set1_epi32(word(r, SCALE)));
+                for i in 0..2 {
+                    let factor = _mm256_mul_ps(load(&scales.scale[part], 2 * half + i), d);
+                    let sum = load(&sums[r], 2 * half + i);
+                    let sum = _mm256_fmadd_ps(factor, _mm256_cvtepi32_ps(total[r][i]), sum);
+                    store(&mut sums[r], 2 * half + i, sum);
+                }
+            }
+        }
+        if form.min {
+            for r in 0..R {
+                let total = _mm256_castsi256_ps(_mm256_set1_epi32(word(r, CORRECTION)));
+                for i in 0..4 {
+                    let sum = _mm256_fmadd_ps(load(&scales.min, i), total, load(&sums[r], i));
+                    store(&mut sums[r], i, sum);
+                }
+            }
+        }
+    }
+}
+
+/// `Σ u * a` of 16 columns for quants below 64: pairs of products stay below 2^15.
+///
+/// # Safety
+///
+/// 64 bytes can be read at every 128 from `quants` on, for each group.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn small_quants<const R: usize>(
+    quants: *const u8,
+    groups: std::ops::Range<usize>,
+    word: impl Fn(usize, usize) -> i32,
+) -> [[__m256i; 2]; R] {
+    let ones = _mm256_set1_epi16(1);
+    let mut total = [[_mm256_setzero_si256(); 2]; R];
+    for group in groups {
+        // SAFETY: the caller vouches for the group's 64 bytes.
+        let u = unsafe { load_group(quants, group) };
+        for r in 0..R {
+            let a = _mm256_set1_epi32(word(r, group));
+            for i in 0..2 {
+                let pairs = _mm256_maddubs_epi16(u[i], a);
+                total[r][i] = _mm256_add_epi32(total[r][i], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    total
+}
+
+/// `Σ (u - 128) * a` of 16 columns for quants of a whole byte: the sign of the weight moves to the
+/// activation, so that pairs of products stay below 2^15.
+///
+/// # Safety
+///
+/// As for [`small_quants`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn whole_bytes<const R: usize>(
+    quants: *const u8,
+    groups: std::ops::Range<usize>,
+    word: impl Fn(usize, usize) -> i32,
+) -> [[__m256i; 2]; R] {
+    let ones = _mm256_set1_epi16(1);
+    let sign = _mm256_set1_epi8(i8::MIN);
+    let mut total = [[_mm256_setzero_si256(); 2]; R];
+    for group in groups {
+        // SAFETY: the caller vouches for the group's 64 bytes.
+        let weight = unsafe { load_group(quants, group) }.map(|u| _mm256_xor_si256(u, sign));
+        let size = weight.map(|weight| _mm256_abs_epi8(weight));
+        for r in 0..R {
+            let a = _mm256_set1_epi32(word(r, group));
+            for i in 0..2 {
+                let pairs = _mm256_maddubs_epi16(size[i], _mm256_sign_epi8(a, weight[i]));
+                total[r][i] = _mm256_add_epi32(total[r][i], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    total
+}
+
+/// # Safety
+///
+/// The group's 64 bytes can be read.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_group(quants: *const u8, group: usize) -> [__m256i; 2] {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let at = quants.add(128 * group);
+        [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(32).cast())]
+    }
+}
+
+/// `R` rows × 32 columns, one multiply-add for each `k`.
+///
+/// # Safety
+///
+/// `rows` hold `R` rows of `weights.len()` values, `sums` `R` rows; the processor has the
+/// instructions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn float_tile<const R: usize>(
+    weights: &[Columns],
+    rows: FloatRows<'_>,
+    sums: &mut [Columns],
+) {
+    let mut sum = [[_mm256_setzero_ps(); 4]; R];
+    for r in 0..R {
+        for i in 0..4 {
+            sum[r][i] = load(&sums[r], i);
+        }
+    }
+    for (k, weights) in weights.iter().enumerate() {
+        for r in 0..R {
+            // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
+            let x = _mm256_set1_ps(unsafe { *rows.values.as_ptr().add(r * rows.stride + k) });
+            for i in 0..4 {
+                sum[r][i] = _mm256_fmadd_ps(load(weights, i), x, sum[r][i]);
+            }
+        }
+    }
+    for r in 0..R {
+        for i in 0..4 {
+            store(&mut sums[r], i, sum[r][i]);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a kernel path provides, and the operands that it works on.
+
+use std::cell::Cell;
+
+use super::activations::RECORD;
+use crate::Dtype;
+use crate::matrix::layout::{BLOCK, PANEL_COLUMNS};
+
+/// One number for each column of a panel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub(super) struct Columns(pub(super) [f32; PANEL_COLUMNS]);
+
+impl Columns {
+    pub(super) const ZERO: Self = Self([0.0; PANEL_COLUMNS]);
+}
+
+/// The numbers that turn a block's integer sums into real ones.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct BlockScales {
+    /// Scale of a block; of its halves if the form is split.
+    pub(super) scale: [Columns; 2],
+    /// What every element of a column adds, if the form has a minimum.
+    pub(super) min: Columns,
+}
+
+impl BlockScales {
+    pub(super) const ZERO: Self = Self { scale: [Columns::ZERO; 2], min: Columns::ZERO };
+}
+
+/// Bytes of a block's quants when there is one to a byte: 8 groups × 2 halves × 64.
+pub(super) const QUANTS_BYTES: usize = BLOCK * PANEL_COLUMNS;
+
+/// How a quantized type's quants become numbers: `scale * (quant - offset)` or
+/// `scale * quant + min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// What is subtracted from unsigned quants.
+    pub(super) offset: i32,
+    /// Whether there is a minimum; then the offset is 0.
+    pub(super) min: bool,
+    /// Whether each 16 elements have a scale of their own.
+    pub(super) split: bool,
+}
+
+impl Form {
+    /// The form of a quantized type.
+    pub(super) const fn of(dtype: Dtype) -> Self {
+        let (offset, min, split) = match dtype {
+            Dtype::Q8_0 => (128, false, false),
+            Dtype::Q4_0 => (8, false, false),
+            Dtype::Q5_0 => (16, false, false),
+            Dtype::Q6K => (32, false, true),
+            _ => (0, true, false),
+        };
+        Self { offset, min, split }
+    }
+}
+
+/// Some blocks of a panel as operands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks<'a> {
+    /// [`QUANTS_BYTES`] at every multiple of `stride`, one block each.
+    pub(super) quants: &'a [u8],
+    pub(super) stride: usize,
+    /// One for each block.
+    pub(super) scales: &'a [BlockScales],
+}
+
+impl Blocks<'_> {
+    /// Measures the slices of a tile.
+    ///
+    /// # Panics
+    ///
+    /// Panics if quants or records of a block are missing, or there is no row or no block.
+    pub(super) fn check(&self, rows: Rows<'_>, tile_rows: usize) {
+        let count = self.scales.len();
+        assert!(count > 0 && tile_rows > 0, "a tile has blocks and rows");
+        assert!(self.quants.len() >= (count - 1) * self.stride + QUANTS_BYTES, "quants of a tile");
+        let words = (tile_rows - 1) * rows.stride + count * RECORD;
+        assert!(rows.words.len() >= words, "records of a tile");
+    }
+}
+
+/// Some rows of quantized activations, from some block on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    /// Records of [`RECORD`] words, one for each block.
+    pub(super) words: &'a [i32],
+    /// Words from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Some rows of f32 activations, from some `k` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FloatRows<'a> {
+    pub(super) values: &'a [f32],
+    /// Values from one row to the next.
+    pub(super) stride: usize,
+}
+
+impl FloatRows<'_> {
+    /// Measures the rows of a tile.
+    ///
+    /// # Panics
+    ///
+    /// Panics if values are missing or there is no row.
+    pub(super) fn check(&self, depth: usize, tile_rows: usize) {
+        assert!(tile_rows > 0, "a tile has rows");
+        assert!(self.values.len() >= (tile_rows - 1) * self.stride + depth, "values of a tile");
+    }
+}
+
+/// The arithmetic of one kernel path. A value is the proof that the processor can run it.
+pub(super) trait Kernels: Copy + Sync {
+    /// Most rows of a tile of quantized weights.
+    const TILE_ROWS: usize;
+    /// Most rows of a tile of float weights.
+    const FLOAT_TILE_ROWS: usize;
+
+    /// Quantizes one row of activations to its records.
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]);
+
+    /// Expands `scales.len()` blocks of a panel from `first` on. `quants` stay empty for types
+    /// whose quants are operands as they lie.
+    fn expand(
+        self,
+        dtype: Dtype,
+        panel: &[u8],
+        first: usize,
+        scales: &mut [BlockScales],
+        quants: &mut [[u8; QUANTS_BYTES]],
+    );
+
+    /// Adds the products of `sums.len()` rows, [`Kernels::TILE_ROWS`] at most, with all blocks.
+    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]);
+
+    /// Expands elements of a float panel from `first` on to f32, one [`Columns`] for each `k`; the
+    /// two of a pair of bf16 trade places.
+    fn expand_floats(self, dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]);
+
+    /// Adds the products of `sums.len()` rows, [`Kernels::FLOAT_TILE_ROWS`] at most.
+    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]);
+}
+
+/// A thread's memory for expanded panels and running sums, kept from one product to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) scales: Vec<BlockScales>,
+    pub(super) quants: Vec<[u8; QUANTS_BYTES]>,
+    pub(super) weights: Vec<Columns>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+    static SUMS: Cell<Vec<Columns>> = Cell::default();
+}
+
+/// Lends this thread's scratch.
+pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+/// Lends this thread's running sums for `rows` rows; their values are left from earlier work.
+pub(super) fn with_sums<R>(rows: usize, work: impl FnOnce(&mut [Columns]) -> R) -> R {
+    let mut sums = SUMS.take();
+    sums.resize(rows.max(sums.len()), Columns::ZERO);
+    let result = work(&mut sums[..rows]);
+    SUMS.set(sums);
+    result
+}
+
+/// The sizes of tiles for `rows` rows: as few as possible, as equal as possible.
+pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let count = rows.div_ceil(most).max(1);
+    (0..count).map(move |i| i * rows / count..(i + 1) * rows / count)
+}
