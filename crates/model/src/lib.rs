@@ -8,12 +8,15 @@
 
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 pub mod config;
 mod error;
+mod names;
 mod pages;
 mod prefix;
 mod request;
 mod sampling;
+mod weights;
 
 pub use config::Config;
 pub use error::Error;

@@ -26,6 +26,21 @@ impl LogSoftmax {
     pub fn logprob(&self, logit: f32) -> f32 {
         (logit - self.max) * self.inverse_temperature - self.log_sum
     }
+
+    /// The probability of a token with this logit.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the result is rounded to f32 once")]
+    pub fn probability(&self, logit: f32) -> f32 {
+        double::exp(f64::from(self.logprob(logit))) as f32
+    }
+
+    /// The logit that a token of this probability would have.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the result is rounded to f32 once")]
+    pub fn logit(&self, probability: f32) -> f32 {
+        let scaled = double::log(f64::from(probability)) + f64::from(self.log_sum);
+        (f64::from(self.max) + scaled / f64::from(self.inverse_temperature)) as f32
+    }
 }
 
 /// Sums up a row of logits at a temperature; 1 leaves the model's own distribution.
@@ -71,6 +86,10 @@ mod tests {
         // Probabilities 1 / (1 + e^±1).
         let logprobs = [all.logprob(1.0), all.logprob(3.0)];
         assert_close(&logprobs, &[-1.313_261_7, -0.313_261_7], 1e-6, "logits 1 and 3");
+        assert!((all.probability(3.0) - 0.731_058_578).abs() < 1e-7);
+        assert_close(&[all.logit(0.731_058_6)], &[3.0], 1e-6, "the way back");
+        assert_close(&[all.probability(1.0)], &[0.268_941_4], 1e-7, "logit 1");
+        assert_close(&[all.logit(0.268_941_4)], &[1.0], 1e-6, "probability of logit 1");
     }
 
     #[test]

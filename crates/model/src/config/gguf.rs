@@ -1,8 +1,9 @@
 //! Reads the shape of a model from the header of a GGUF file; foreign names end here.
 
 use artifacts::gguf::{Gguf, Metadata};
+use engine::ops::rope::{Pairing, RopeScaling};
 
-use super::{Architecture, Biases, Config, Rope, RopePairing, RopeScaling, printable, require};
+use super::{Architecture, Biases, Config, Rope, printable, require};
 use crate::error::Error;
 
 pub(super) fn read(header: &Gguf) -> Result<Config, Error> {
@@ -103,7 +104,6 @@ fn rope(architecture: Architecture, keys: &Keys<'_>, context_tokens: usize) -> R
                 beta_fast: keys.f64("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                 beta_slow: keys.f64("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
                 attention_factor: None,
-                truncate: true,
             }
         }
         other => {
@@ -115,8 +115,8 @@ fn rope(architecture: Architecture, keys: &Keys<'_>, context_tokens: usize) -> R
         }
     };
     let pairing = match architecture {
-        Architecture::Llama => RopePairing::Interleaved,
-        Architecture::Qwen2 | Architecture::Qwen3 => RopePairing::Halves,
+        Architecture::Llama => Pairing::Interleaved,
+        Architecture::Qwen2 | Architecture::Qwen3 => Pairing::Halves,
     };
     Ok(Rope { base, scaling, pairing })
 }

@@ -1,8 +1,9 @@
 //! Reads the shape of a model from a Hugging Face `config.json`; foreign names end here.
 
+use engine::ops::rope::{Pairing, RopeScaling};
 use serde_json::{Map, Value};
 
-use super::{Architecture, Biases, Config, Rope, RopePairing, RopeScaling, printable, require};
+use super::{Architecture, Biases, Config, Rope, printable, require};
 use crate::error::Error;
 
 /// Largest `config.json` that is parsed; real ones have one or two kilobytes.
@@ -113,7 +114,7 @@ fn rope(keys: &Keys<'_>, context_tokens: usize) -> Result<Rope, Error> {
         Some(parameters) => scaling(&parameters, context_tokens)?,
         None => RopeScaling::None,
     };
-    Ok(Rope { base, scaling, pairing: RopePairing::Halves })
+    Ok(Rope { base, scaling, pairing: Pairing::Halves })
 }
 
 fn scaling(keys: &Keys<'_>, context_tokens: usize) -> Result<RopeScaling, Error> {
@@ -137,13 +138,16 @@ fn scaling(keys: &Keys<'_>, context_tokens: usize) -> Result<RopeScaling, Error>
             if keys.present("mscale") || keys.present("mscale_all_dim") {
                 return Err(Error::Unsupported { feature: format!("{}mscale", keys.prefix) });
             }
+            if keys.bool("truncate")? == Some(false) {
+                let feature = format!("{}truncate = false", keys.prefix);
+                return Err(Error::Unsupported { feature });
+            }
             Ok(RopeScaling::Yarn {
                 factor: need("factor")?,
                 original_context_tokens,
                 beta_fast: keys.f64("beta_fast")?.unwrap_or(32.0),
                 beta_slow: keys.f64("beta_slow")?.unwrap_or(1.0),
                 attention_factor: keys.f64("attention_factor")?,
-                truncate: keys.bool("truncate")?.unwrap_or(true),
             })
         }
         other => Err(Error::BadValue {

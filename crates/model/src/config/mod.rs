@@ -5,14 +5,16 @@ mod hugging_face;
 #[cfg(test)]
 mod tests;
 
+use engine::ops::rope::{Pairing, RopeScaling};
+
 use crate::error::Error;
 
 /// Most layers that a configuration may name (GPT-3 has 96, the largest open models 126).
 const LAYERS_MAX: usize = 1024;
 /// Most attention heads.
 const HEADS_MAX: usize = 1024;
-/// Largest head.
-const HEAD_SIZE_MAX: usize = 1024;
+/// Largest head that the engine's attention takes.
+const HEAD_SIZE_MAX: usize = 256;
 /// Widest residual stream.
 const WIDTH_MAX: usize = 1 << 16;
 /// Widest feed-forward layer.
@@ -67,59 +69,6 @@ impl Architecture {
     }
 }
 
-/// Which two channels of a head RoPE rotates together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopePairing {
-    /// Channel `c` with `c + head_size / 2`, as Hugging Face stores q and k.
-    Halves,
-    /// Channel `2c` with `2c + 1`, as GGUF's converter permutes q and k of Llama.
-    Interleaved,
-}
-
-/// How rotary positions are stretched beyond the context that a model was trained on.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Plain RoPE.
-    None,
-    /// Every position divided by `factor`.
-    Linear {
-        /// How many times longer the context becomes.
-        factor: f64,
-    },
-    /// Llama 3.1: low frequencies divided by `factor`, high ones kept, a ramp between.
-    Llama3 {
-        /// How many times longer the context becomes.
-        factor: f64,
-        /// Wavelengths above `original_context_tokens / low_frequency_factor` are stretched.
-        low_frequency_factor: f64,
-        /// Wavelengths below `original_context_tokens / high_frequency_factor` are kept.
-        high_frequency_factor: f64,
-        /// The context that the model was trained on.
-        original_context_tokens: usize,
-    },
-    /// YaRN (arXiv:2309.00071).
-    Yarn {
-        /// How many times longer the context becomes.
-        factor: f64,
-        /// The context that the model was trained on.
-        original_context_tokens: usize,
-        /// Rotations above which a frequency is kept.
-        beta_fast: f64,
-        /// Rotations below which a frequency is divided by `factor`.
-        beta_slow: f64,
-        /// What cosines and sines are multiplied by; `None`: `0.1 ln(factor) + 1`.
-        attention_factor: Option<f64>,
-        /// Whether the ramp's ends are rounded to whole channels.
-        truncate: bool,
-    },
-    /// Each frequency divided by its own factor, as GGUF's `rope_freqs.weight` stores Llama 3.1's.
-    Factors {
-        /// One factor per pair of channels, `[head_size / 2]`.
-        factors: Vec<f32>,
-    },
-}
-
 /// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -128,7 +77,7 @@ pub struct Rope {
     /// How positions are stretched.
     pub scaling: RopeScaling,
     /// Which channels turn together.
-    pub pairing: RopePairing,
+    pub pairing: Pairing,
 }
 
 /// Which linear layers carry a bias.
@@ -194,6 +143,12 @@ impl Config {
     /// As [`Config::from_json`].
     pub fn from_gguf(header: &artifacts::gguf::Gguf) -> Result<Self, Error> {
         gguf::read(header)?.checked()
+    }
+
+    /// The same shape with each rotary frequency divided by its own number.
+    pub(crate) fn with_rope_divisors(mut self, divisors: Vec<f32>) -> Result<Self, Error> {
+        self.rope.scaling = RopeScaling::Divisors(divisors);
+        self.checked()
     }
 
     /// Channels of all query heads together.
@@ -288,7 +243,6 @@ impl Config {
                 beta_fast: fast,
                 beta_slow: slow,
                 attention_factor,
-                truncate: _,
             } => {
                 factor_is(*factor)?;
                 original_is(*original_context_tokens)?;
@@ -303,13 +257,14 @@ impl Config {
                     "above 0 and at most 100".to_owned()
                 })
             }
-            RopeScaling::Factors { factors } => {
-                let fine = factors.len() == self.head_size / 2
-                    && factors.iter().all(|f| f.is_finite() && *f > 0.0);
-                require(fine, "rope_freqs.weight", &format!("{} factors", factors.len()), || {
-                    format!("{} positive factors", self.head_size / 2)
+            RopeScaling::Divisors(divisors) => {
+                let fine = divisors.len() == self.head_size / 2
+                    && divisors.iter().all(|d| d.is_finite() && *d > 0.0);
+                require(fine, "rope_freqs.weight", &format!("{} numbers", divisors.len()), || {
+                    format!("{} positive numbers", self.head_size / 2)
                 })
             }
+            other => Err(Error::Unsupported { feature: format!("rope scaling {other:?}") }),
         }
     }
 }

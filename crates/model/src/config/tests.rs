@@ -1,1 +1,181 @@
+//! Configurations as they come, and as they must not come.
 
+use artifacts::StoredType;
+use artifacts::gguf::{self, Gguf, Metadata, Value};
+use artifacts::tensors::TensorSpec;
+use serde_json::json;
+
+use super::*;
+
+fn llama() -> serde_json::Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 576, "intermediate_size": 1536,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "num_hidden_layers": 30,
+        "vocab_size": 49152, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
+        "rope_theta": 100_000, "rope_scaling": null, "tie_word_embeddings": true,
+        "hidden_act": "silu", "torch_dtype": "bfloat16", "rope_interleaved": false
+    })
+}
+
+fn read(json: &serde_json::Value) -> Result<Config, Error> {
+    Config::from_json(json.to_string().as_bytes())
+}
+
+fn read_with(key: &str, value: serde_json::Value) -> Result<Config, Error> {
+    let mut json = llama();
+    json[key] = value;
+    read(&json)
+}
+
+#[test]
+fn smollm2_is_read() {
+    let config = read(&llama()).unwrap();
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_size), (30, 9, 3, 64));
+    assert_eq!(config.rope.base, 100_000.0);
+    assert_eq!(config.rope.pairing, Pairing::Halves);
+    assert!(config.tied_head && !config.qk_norm && config.biases == Biases::default());
+    assert_eq!(config.parameters(), 134_515_008);
+}
+
+#[test]
+fn families_differ_in_their_switches() {
+    let mut json = llama();
+    json["architectures"] = json!(["Qwen2ForCausalLM"]);
+    let config = read(&json).unwrap();
+    assert_eq!(config.biases, Biases { qkv: true, output: false, ffn: false });
+    json["architectures"] = json!(["Qwen3ForCausalLM"]);
+    json["head_dim"] = json!(128);
+    let config = read(&json).unwrap();
+    assert_eq!((config.qk_norm, config.head_size, config.query_width()), (true, 128, 1152));
+}
+
+#[test]
+fn rope_is_read_in_both_spellings() {
+    let scaling = json!({
+        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192
+    });
+    let expected = RopeScaling::Llama3 {
+        factor: 32.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_context_tokens: 8192,
+    };
+    let old = read_with("rope_scaling", scaling.clone()).unwrap();
+    assert_eq!((old.rope.base, &old.rope.scaling), (100_000.0, &expected));
+    let mut parameters = scaling;
+    parameters["rope_theta"] = json!(500_000.0);
+    let new = read_with("rope_parameters", parameters).unwrap();
+    assert_eq!((new.rope.base, &new.rope.scaling), (500_000.0, &expected));
+    let linear = read_with("rope_scaling", json!({"type": "linear", "factor": 4.0})).unwrap();
+    assert_eq!(linear.rope.scaling, RopeScaling::Linear { factor: 4.0 });
+}
+
+#[test]
+fn hostile_values_are_refused_by_name() {
+    let cases = [
+        ("num_hidden_layers", json!(1_000_000), "layers"),
+        ("num_hidden_layers", json!(-1), "num_hidden_layers"),
+        ("num_hidden_layers", json!(0), "layers"),
+        ("num_attention_heads", json!(0), "hidden_size"),
+        ("num_attention_heads", json!(7), "hidden_size"),
+        ("num_key_value_heads", json!(2), "kv_heads"),
+        ("num_key_value_heads", json!(0), "kv_heads"),
+        ("hidden_size", json!(u64::MAX), "hidden_size"),
+        ("head_dim", json!(63), "head_size"),
+        ("vocab_size", json!(1e30), "vocab_size"),
+        ("vocab_size", json!("many"), "vocab_size"),
+        ("intermediate_size", json!(1_u64 << 40), "ffn_width"),
+        ("rms_norm_eps", json!(0.0), "norm_epsilon"),
+        ("rms_norm_eps", json!(-1.0), "norm_epsilon"),
+        ("rope_theta", json!(0.0), "rope base"),
+        ("rope_scaling", json!({"type": "linear", "factor": 0.0}), "rope factor"),
+        ("rope_scaling", json!({"type": "linear"}), "rope_scaling.factor"),
+        ("rope_scaling", json!({"type": "dynamic", "factor": 2.0}), "rope_scaling.rope_type"),
+        ("rope_scaling", json!(3), "rope_scaling"),
+        ("hidden_act", json!("gelu"), "hidden_act"),
+        ("use_sliding_window", json!(true), "use_sliding_window"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "sliding_attention"),
+        ("quantization_config", json!({"bits": 4}), "quantization_config"),
+    ];
+    for (key, value, named) in cases {
+        let error = read_with(key, value.clone()).unwrap_err().to_string();
+        assert!(error.contains(named), "{key} = {value}: {error}");
+        assert!(error.contains("; "), "{key} = {value} has no remedy: {error}");
+    }
+}
+
+#[test]
+fn unknown_architectures_hear_the_known_ones() {
+    let error = read_with("architectures", json!(["MambaForCausalLM\u{1b}[31m"])).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"), "{text}");
+    assert!(!text.contains('\u{1b}'), "control characters are not repeated: {text:?}");
+    assert!(matches!(Config::from_json(b"[]"), Err(Error::Json { .. })));
+    assert!(matches!(Config::from_json(b"{"), Err(Error::Json { .. })));
+    assert!(matches!(Config::from_json(b"{}"), Err(Error::MissingKey { .. })));
+}
+
+/// A GGUF header of an architecture, with changes; tensors are embedding and first biases.
+fn gguf(architecture: &str, changes: &[(&str, Value)]) -> Result<Config, Error> {
+    let mut metadata = Metadata::new();
+    let mut entries = vec![
+        ("attention.head_count", Value::U32(4)),
+        ("attention.head_count_kv", Value::U32(2)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
+        ("block_count", Value::U32(2)),
+        ("context_length", Value::U32(256)),
+        ("embedding_length", Value::U32(32)),
+        ("feed_forward_length", Value::U32(64)),
+        ("rope.freq_base", Value::F32(5000.0)),
+    ];
+    for (key, value) in changes {
+        entries.retain(|(other, _)| other != key);
+        entries.push((key, value.clone()));
+    }
+    metadata.insert("general.architecture", Value::String(architecture.to_owned())).unwrap();
+    for (key, value) in entries {
+        metadata.insert(format!("{architecture}.{key}"), value).unwrap();
+    }
+    let tensors = [
+        TensorSpec::new("token_embd.weight", StoredType::F32, &[5, 32]),
+        TensorSpec::new("blk.0.attn_q.bias", StoredType::F32, &[32]),
+    ];
+    let mut file = Vec::new();
+    let bytes = [vec![0; 5 * 32 * 4], vec![0; 32 * 4]];
+    gguf::write(&mut file, &metadata, &tensors, |which, out| out.write_all(&bytes[which])).unwrap();
+    Config::from_gguf(&Gguf::parse(&file, file.len() as u64).unwrap())
+}
+
+#[test]
+fn gguf_metadata_are_read() {
+    let config = gguf("llama", &[]).unwrap();
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_size), (2, 4, 2, 8));
+    assert_eq!((config.vocab, config.tied_head, config.biases.qkv), (5, true, true));
+    assert_eq!(config.rope.pairing, Pairing::Interleaved);
+    assert_eq!(config.rope.base, 5000.0);
+    let qwen = gguf("qwen3", &[("attention.key_length", Value::U32(16))]).unwrap();
+    assert_eq!((qwen.head_size, qwen.qk_norm), (16, true));
+    assert_eq!(qwen.rope.pairing, Pairing::Halves);
+}
+
+#[test]
+fn hostile_gguf_metadata_are_refused_by_name() {
+    let cases = [
+        ("block_count", Value::U32(u32::MAX), "layers"),
+        ("attention.head_count", Value::U32(0), "llama.embedding_length"),
+        ("attention.head_count", Value::String("4".into()), "llama.attention.head_count"),
+        ("attention.value_length", Value::U32(9), "llama.attention.value_length"),
+        ("vocab_size", Value::U32(6), "llama.vocab_size"),
+        ("expert_count", Value::U32(8), "llama.expert_count"),
+        ("rope.scaling.type", Value::String("longrope".into()), "llama.rope.scaling.type"),
+        ("rope.freq_base", Value::F32(f32::NAN), "rope base"),
+        ("attention.layer_norm_rms_epsilon", Value::F32(f32::INFINITY), "norm_epsilon"),
+    ];
+    for (key, value, named) in cases {
+        let error = gguf("llama", &[(key, value)]).unwrap_err().to_string();
+        assert!(error.contains(named), "{key}: {error}");
+    }
+    let error = gguf("gpt2", &[]).unwrap_err().to_string();
+    assert!(error.contains("llama, qwen2, qwen3"), "{error}");
+}

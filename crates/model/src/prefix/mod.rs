@@ -6,6 +6,9 @@
 //! pins the nodes of its path, the rest can be evicted, oldest leaf first. A page's bytes follow
 //! from the tokens on its path alone, so sharing one never changes what is computed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 

@@ -4,6 +4,9 @@
 //! [`Pages::grow`] never fails: what live sequences may yet take is at most what is free or can be
 //! evicted. Pages are conserved: `free + own pages of sequences + pages in the tree = total`.
 
+#[cfg(test)]
+mod tests;
+
 use crate::prefix::{NodeId, Offered, Page, PrefixTree, ROOT};
 
 /// The pages of one live sequence, in the order of its tokens.

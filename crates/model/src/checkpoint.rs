@@ -1,0 +1,199 @@
+//! A checkpoint on disk: its configuration and its tensors by name, whatever the container.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use artifacts::StoredType;
+use artifacts::gguf::{Gguf, GgufFile};
+use artifacts::safetensors::SafetensorsFolder;
+use artifacts::tensors::TensorInfo;
+use engine::ops::rope::RopeScaling;
+use engine::{Dtype, Tensor, dtype};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::names::Convention;
+
+/// Where a model lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// One GGUF file.
+    Gguf(PathBuf),
+    /// A folder with `config.json` and `model.safetensors`, or with shards and their index.
+    Folder(PathBuf),
+}
+
+impl Source {
+    /// A folder is a Hugging Face checkpoint, everything else a GGUF file.
+    #[must_use]
+    pub fn detect(path: &Path) -> Self {
+        if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::Gguf(path.to_owned()) }
+    }
+}
+
+/// Largest `config.json` that is read; real ones have one or two kilobytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug)]
+enum Container {
+    Gguf(GgufFile),
+    Folder(SafetensorsFolder),
+}
+
+/// An open checkpoint whose configuration was read and checked.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    container: Container,
+    config: Config,
+    /// Tensors that some part of the model asked for.
+    used: BTreeSet<String>,
+}
+
+impl Checkpoint {
+    pub(crate) fn open(source: &Source) -> Result<Self, Error> {
+        let (container, config) = match source {
+            Source::Gguf(path) => {
+                let file = Gguf::open(path)?;
+                let config = Config::from_gguf(file.header())?;
+                (Container::Gguf(file), config)
+            }
+            Source::Folder(path) => {
+                let config = Config::from_json(&read_config(&path.join("config.json"))?)?;
+                (Container::Folder(SafetensorsFolder::open(path)?), config)
+            }
+        };
+        let mut checkpoint = Self { container, config, used: BTreeSet::new() };
+        checkpoint.read_rope_divisors()?;
+        Ok(checkpoint)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn convention(&self) -> Convention {
+        match self.container {
+            Container::Gguf(_) => Convention::Gguf,
+            Container::Folder(_) => Convention::HuggingFace,
+        }
+    }
+
+    /// Bytes of all tensors together.
+    pub(crate) fn tensor_bytes(&self) -> u64 {
+        self.tensors().map(|tensor| tensor.bytes).sum()
+    }
+
+    /// The bytes of a tensor of exactly this shape.
+    pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), Error> {
+        let info = self.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
+        let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+        if info.shape != expected {
+            let found = info.shape.clone();
+            return Err(Error::WrongShape { name: name.to_owned(), found, expected });
+        }
+        let dtype = engine_type(info.dtype).ok_or_else(|| Error::WrongType {
+            name: name.to_owned(),
+            found: info.dtype.to_string(),
+        })?;
+        let bytes = match &self.container {
+            Container::Gguf(file) => file.read(info)?,
+            Container::Folder(folder) => folder.read(info)?,
+        };
+        self.used.insert(name.to_owned());
+        Ok((dtype, bytes))
+    }
+
+    /// A vector as numbers.
+    pub(crate) fn read_vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
+        let (kind, bytes) = self.read(name, &[len])?;
+        if !len.is_multiple_of(kind.block_elements()) {
+            return Err(Error::WrongType { name: name.to_owned(), found: kind.to_string() });
+        }
+        let mut values = vec![0.0; len];
+        dtype::dequantize_row(kind, &bytes, &mut values);
+        Ok(values)
+    }
+
+    /// A vector on a device, `[1, len]`.
+    pub(crate) fn read_tensor(
+        &mut self,
+        device: &engine::Device,
+        name: &str,
+        len: usize,
+    ) -> Result<Tensor, Error> {
+        Ok(Tensor::from_slice(device, 1, len, &self.read_vector(name, len)?))
+    }
+
+    /// Refuses a checkpoint with tensors that nothing asked for.
+    pub(crate) fn check_all_used(&self) -> Result<(), Error> {
+        let (convention, tied_head) = (self.convention(), self.config.tied_head);
+        let extra = self.tensors().find(|tensor| {
+            !self.used.contains(&tensor.name) && !convention.may_be_ignored(&tensor.name, tied_head)
+        });
+        match extra {
+            None => Ok(()),
+            Some(tensor) => Err(Error::ExtraTensor {
+                name: tensor.name.clone(),
+                architecture: self.config.architecture.gguf_name(),
+            }),
+        }
+    }
+
+    /// GGUF stores Llama 3.1's stretched frequencies as one number per pair of channels.
+    fn read_rope_divisors(&mut self) -> Result<(), Error> {
+        let name = "rope_freqs.weight";
+        if self.convention() != Convention::Gguf || self.find(name).is_none() {
+            return Ok(());
+        }
+        let divisors = self.read_vector(name, self.config.head_size / 2)?;
+        if self.config.rope.scaling != RopeScaling::None {
+            let feature = format!("{name} together with another rope scaling");
+            return Err(Error::Unsupported { feature });
+        }
+        self.config = self.config.clone().with_rope_divisors(divisors)?;
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<&TensorInfo> {
+        match &self.container {
+            Container::Gguf(file) => file.header().tensor(name),
+            Container::Folder(folder) => folder.tensor(name),
+        }
+    }
+
+    fn tensors(&self) -> Box<dyn Iterator<Item = &TensorInfo> + '_> {
+        match &self.container {
+            Container::Gguf(file) => Box::new(file.header().tensors().iter()),
+            Container::Folder(folder) => Box::new(folder.tensors()),
+        }
+    }
+}
+
+fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
+    let error = |source| Error::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(error)?;
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(error)?;
+    Ok(bytes)
+}
+
+/// The engine's name of a type that it can multiply.
+fn engine_type(stored: StoredType) -> Option<Dtype> {
+    Some(match stored {
+        StoredType::F32 => Dtype::F32,
+        StoredType::F16 => Dtype::F16,
+        StoredType::Bf16 => Dtype::Bf16,
+        StoredType::Q8_0 => Dtype::Q8_0,
+        StoredType::Q4_0 => Dtype::Q4_0,
+        StoredType::Q4_1 => Dtype::Q4_1,
+        StoredType::Q5_0 => Dtype::Q5_0,
+        StoredType::Q5_1 => Dtype::Q5_1,
+        StoredType::Q4K => Dtype::Q4K,
+        StoredType::Q5K => Dtype::Q5K,
+        StoredType::Q6K => Dtype::Q6K,
+        _ => return None,
+    })
+}
