@@ -1,0 +1,225 @@
+//! `scribe models`: which models there are, fetching them, looking at them, removing them.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::progress::Progress;
+use super::{Failure, Session};
+use crate::fetch::catalogue::Entry;
+use crate::fetch::pull::PullOptions;
+use crate::fetch::{Installed, Library};
+use crate::terminal::bytes_for_people;
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  scribe models list\n  scribe models pull \
+                        smollm2-135m-instruct")]
+pub enum ModelsCommand {
+    /// List the models of the catalogue and those that are installed
+    #[command(after_help = "Examples:\n  scribe models list\n  scribe models list --json")]
+    List,
+    /// Fetch a model, verify it and keep it
+    #[command(after_help = "Examples:\n  scribe models pull smollm2-135m-instruct\n  scribe \
+                            models pull qwen2.5-coder-0.5b-instruct")]
+    Pull(PullArguments),
+    /// Show what is known about a model
+    #[command(after_help = "Examples:\n  scribe models show smollm2-135m-instruct")]
+    Show(NameArgument),
+    /// Remove an installed model
+    #[command(after_help = "Examples:\n  scribe models remove smollm2-135m-instruct")]
+    Remove(NameArgument),
+}
+
+/// A model's name.
+#[derive(Debug, Args)]
+pub struct NameArgument {
+    /// The model's name
+    name: String,
+}
+
+/// What to fetch, and how.
+#[derive(Debug, Args)]
+pub struct PullArguments {
+    /// The model's name [default: the catalogue's default model]
+    name: Option<String>,
+
+    /// Take files whose sha256 the catalogue does not state, and record what came
+    #[arg(long)]
+    trust_first_use: bool,
+}
+
+/// One row of `scribe models list --json`.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    bytes: u64,
+    license: String,
+    installed: bool,
+    default: bool,
+    title: String,
+}
+
+/// `scribe models list --json`.
+#[derive(Debug, Serialize)]
+struct ListReport {
+    schema: &'static str,
+    models: Vec<Row>,
+}
+
+/// `scribe models show --json`, `scribe models pull --json`.
+#[derive(Debug, Serialize)]
+struct ShowReport<'a> {
+    schema: &'static str,
+    name: &'a str,
+    catalogue: Option<&'a Entry>,
+    installed: Option<&'a Installed>,
+}
+
+/// `scribe models remove --json`.
+#[derive(Debug, Serialize)]
+struct RemoveReport<'a> {
+    schema: &'static str,
+    name: &'a str,
+    freed_bytes: u64,
+}
+
+/// Does it.
+pub(super) fn run(session: &mut Session, command: ModelsCommand) -> Result<(), Failure> {
+    let library = session.library()?;
+    match command {
+        ModelsCommand::List => list(session, &library),
+        ModelsCommand::Pull(arguments) => pull(session, &library, arguments),
+        ModelsCommand::Show(argument) => show(session, &library, &argument.name),
+        ModelsCommand::Remove(argument) => remove(session, &library, &argument.name),
+    }
+}
+
+/// Fetches a model unless it is installed, showing progress.
+pub(super) fn ensure(
+    session: &mut Session,
+    library: &Library,
+    name: &str,
+    trust_first_use: bool,
+) -> Result<Installed, Failure> {
+    let options = PullOptions { offline: session.global.offline, trust_first_use };
+    let mut progress = Progress::new(&mut session.terminal);
+    Ok(library.pull(name, options, &mut |event| progress.show(event))?)
+}
+
+fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {
+    let installed = library.installed()?;
+    let has = |name: &str| installed.iter().any(|model| model.manifest.name == name);
+    let catalogue = library.catalogue();
+    let mut models: Vec<Row> = catalogue
+        .models
+        .iter()
+        .map(|entry| Row {
+            name: entry.name.clone(),
+            bytes: entry.bytes(),
+            license: entry.license.clone(),
+            installed: has(&entry.name),
+            default: entry.name == catalogue.default,
+            title: entry.title.clone(),
+        })
+        .collect();
+    for model in &installed {
+        if catalogue.get(&model.manifest.name).is_none() {
+            models.push(Row {
+                name: model.manifest.name.clone(),
+                bytes: model.bytes(),
+                license: model.manifest.license.clone(),
+                installed: true,
+                default: false,
+                title: "not in this catalogue".into(),
+            });
+        }
+    }
+    if session.terminal.wants_json() {
+        session.terminal.json(&ListReport { schema: "scribe.models.list/1", models })?;
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = models
+        .into_iter()
+        .map(|row| {
+            let state = if row.installed { "installed" } else { "can be pulled" };
+            let default = if row.default { " (default)" } else { "" };
+            vec![
+                format!("{}{default}", row.name),
+                bytes_for_people(row.bytes),
+                row.license,
+                state.into(),
+                row.title,
+            ]
+        })
+        .collect();
+    session.terminal.table(&["NAME", "SIZE", "LICENSE", "STATE", "TITLE"], &rows)?;
+    Ok(())
+}
+
+fn pull(session: &mut Session, library: &Library, arguments: PullArguments) -> Result<(), Failure> {
+    let name = arguments.name.unwrap_or_else(|| library.catalogue().default.clone());
+    let installed = ensure(session, library, &name, arguments.trust_first_use)?;
+    if session.terminal.wants_json() {
+        return show(session, library, &name);
+    }
+    session.terminal.line(installed.path().display())?;
+    Ok(())
+}
+
+fn show(session: &mut Session, library: &Library, name: &str) -> Result<(), Failure> {
+    let installed = library.find(name)?;
+    let entry = library.catalogue().get(name);
+    if installed.is_none() && entry.is_none() {
+        return Err(library.unknown(name).into());
+    }
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        terminal.json(&ShowReport {
+            schema: "scribe.models.show/1",
+            name,
+            catalogue: entry,
+            installed: installed.as_ref(),
+        })?;
+        return Ok(());
+    }
+    terminal.line(terminal.bold(name))?;
+    if let Some(entry) = entry {
+        terminal.line(format_args!("  {}", entry.title))?;
+        terminal.line(format_args!("  license   {}", entry.license))?;
+        terminal.line(format_args!("  homepage  {}", entry.homepage))?;
+        terminal.line(format_args!("  size      {}", bytes_for_people(entry.bytes())))?;
+        for file in &entry.files {
+            let digest = file.sha256.as_deref().unwrap_or("no digest: needs --trust-first-use");
+            terminal.line(format_args!("  file      {}  sha256 {digest}", file.name))?;
+            for source in &file.sources {
+                terminal.line(format_args!("            from {}", source.describe()))?;
+            }
+        }
+        terminal.line(format_args!("  {}", entry.about.trim()))?;
+    }
+    match &installed {
+        Some(installed) => {
+            terminal.line(format_args!("  installed {}", installed.path().display()))?;
+            for file in &installed.manifest.files {
+                terminal.line(format_args!("            {} from {}", file.name, file.source))?;
+            }
+        }
+        None => terminal.line(format_args!("  not installed; `scribe models pull {name}`"))?,
+    }
+    Ok(())
+}
+
+fn remove(session: &mut Session, library: &Library, name: &str) -> Result<(), Failure> {
+    let freed_bytes = library.remove(name)?;
+    if session.terminal.wants_json() {
+        session
+            .terminal
+            .json(&RemoveReport { schema: "scribe.models.remove/1", name, freed_bytes })?;
+    } else {
+        session.terminal.note(format_args!(
+            "removed {name}, {} are free again",
+            bytes_for_people(freed_bytes)
+        ));
+    }
+    Ok(())
+}

