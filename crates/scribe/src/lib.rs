@@ -1,3 +1,9 @@
 //! The application: the command, the site, the API, and all fetching.
 //!
 //! The only crate that knows HTTP, HTML, the terminal, the environment, the clock and exit codes.
+
+pub mod command;
+pub mod config;
+pub mod fetch;
+pub mod terminal;
+pub mod web;

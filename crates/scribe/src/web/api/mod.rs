@@ -1,0 +1,55 @@
+//! The wire types and handlers of the API.
+
+pub(super) mod ollama;
+pub(super) mod openai;
+mod request;
+pub(super) mod tokens;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+use super::state::{AppState, ServedModel};
+
+/// `GET /health`: a sign of life, open to everybody, that tells nothing else.
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /metrics`: counters for Prometheus.
+pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], state.metrics().text(&state))
+}
+
+/// The model that a request names, or the default one.
+fn model(state: &AppState, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
+    state.model(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = state.models().iter().flat_map(|model| model.names()).collect();
+        ApiError::unknown_model(name.unwrap_or_default(), &known)
+    })
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Runs work that takes long enough to hold up other requests (writing a long text in tokens).
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => {
+            tracing::error!(%error, "preparing a request failed");
+            Err(ApiError::internal())
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Which models there are.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::web::api;
+use crate::web::error::ApiError;
+use crate::web::state::{AppState, ServedModel};
+
+/// `GET /v1/models`: every name that requests may use.
+pub(in crate::web) async fn list(State(state): State<AppState>) -> Json<Value> {
+    let models = state.models().iter();
+    let data: Vec<Value> =
+        models.flat_map(|model| model.names().map(|name| entry(model, name))).collect();
+    Json(json!({ "object": "list", "data": data }))
+}
+
+/// `GET /v1/models/{id}`.
+pub(in crate::web) async fn retrieve(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let model = api::model(&state, Some(&id))?;
+    Ok(Json(entry(&model, &id)))
+}
+
+fn entry(model: &ServedModel, name: &str) -> Value {
+    json!({
+        "id": name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "scribe",
+        "max_model_len": model.context_tokens(),
+    })
+}

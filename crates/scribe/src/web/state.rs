@@ -1,0 +1,180 @@
+//! What every request needs: the model, who may ask, the limits and the counters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{Generator, Sampling};
+use tokenizer::{ChatFormat, Tokenizer};
+
+use super::guard::KeyDigest;
+use super::metrics::Metrics;
+
+/// Shared by all connections; cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    models: Vec<Arc<ServedModel>>,
+    options: ServeOptions,
+    metrics: Metrics,
+}
+
+/// A model that answers requests, and what the API tells about it.
+#[derive(Clone, Debug)]
+pub struct ServedModel {
+    /// Its id in the API, such as `smollm2-135m-instruct`.
+    pub name: String,
+    /// Other names that requests may use for it; they are listed, too.
+    pub aliases: Vec<String>,
+    /// When it was made or installed, in seconds since 1970.
+    pub created: u64,
+    /// The queue in front of it.
+    pub generator: Generator,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+    /// How a conversation is written for it.
+    pub format: ChatFormat,
+    /// The template that came with it, told to clients that ask for it.
+    pub chat_template: Option<String>,
+    /// What holds where a request does not say (from `generation_config.json`).
+    pub sampling: Sampling,
+    /// Facts that clients show.
+    pub details: ModelDetails,
+}
+
+/// Facts about a model's weights, for people.
+#[derive(Clone, Debug, Default)]
+pub struct ModelDetails {
+    /// The architecture's name, such as `llama`.
+    pub architecture: String,
+    /// How many weights it has.
+    pub parameters: u64,
+    /// How they are stored, such as `Q4_1`.
+    pub quantization: String,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// SHA-256 of the file in hexadecimal, where there is one file.
+    pub sha256: Option<String>,
+}
+
+/// How the server treats those who connect.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The address that the listener is bound to.
+    pub bound: SocketAddr,
+    /// Host names that requests may use besides loopback names and the bound address.
+    pub allowed_hosts: Vec<String>,
+    /// The key that requests must show; nothing for none.
+    pub key: Option<KeyDigest>,
+    /// Times and sizes.
+    pub limits: Limits,
+}
+
+/// Every time and size at the edge, with the values that hold in production as default.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at the same time. Default 1,024.
+    pub connections: usize,
+    /// Most connections of one address that is not loopback (proxies connect from there). Default 64.
+    pub connections_per_address: usize,
+    /// Time for a request's header; also the longest time that a connection may be idle. Default 15 s.
+    pub header_timeout: Duration,
+    /// Longest pause while a request's body arrives. Default 15 s.
+    pub body_pause: Duration,
+    /// Most bytes of a request's body. Default 2 MB.
+    pub body_bytes: usize,
+    /// Longest time that a client may not read its answer. Default 10 s.
+    pub write_stall: Duration,
+    /// Time between two signs of life on a quiet stream. Default 15 s.
+    pub heartbeat: Duration,
+    /// Time for streams to finish once the server is told to stop. Default 30 s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_address: 64,
+            header_timeout: Duration::from_secs(15),
+            body_pause: Duration::from_secs(15),
+            body_bytes: 2_000_000,
+            write_stall: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(15),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServeOptions {
+    /// Options for a listener on `bound`, with nothing else allowed and no key.
+    #[must_use]
+    pub fn new(bound: SocketAddr) -> Self {
+        Self { bound, allowed_hosts: Vec::new(), key: None, limits: Limits::default() }
+    }
+}
+
+impl ServedModel {
+    /// Whether a request that asks for `name` means this model.
+    #[must_use]
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    /// Its name, then its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
+    }
+
+    /// Most tokens of a prompt and its completion together.
+    #[must_use]
+    pub fn context_tokens(&self) -> usize {
+        self.generator.context_tokens()
+    }
+}
+
+impl AppState {
+    /// The state of a server for `models`; the first one answers requests that name none.
+    #[must_use]
+    pub fn new(models: Vec<ServedModel>, options: ServeOptions) -> Self {
+        let models = models.into_iter().map(Arc::new).collect();
+        Self { inner: Arc::new(Inner { models, options, metrics: Metrics::new() }) }
+    }
+
+    /// All models, the default one first.
+    #[must_use]
+    pub fn models(&self) -> &[Arc<ServedModel>] {
+        &self.inner.models
+    }
+
+    /// The model of that name, or the default one where none is named.
+    #[must_use]
+    pub fn model(&self, name: Option<&str>) -> Option<&Arc<ServedModel>> {
+        match name {
+            Some(name) => self.models().iter().find(|model| model.answers_to(name)),
+            None => self.models().first(),
+        }
+    }
+
+    /// How the server treats those who connect.
+    #[must_use]
+    pub fn options(&self) -> &ServeOptions {
+        &self.inner.options
+    }
+
+    /// Times and sizes.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.options.limits
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+}
