@@ -22,12 +22,7 @@ pub(crate) struct Pass<'a> {
 ///
 /// Writes the rows' keys and values into the cache before any row attends, so rows of one sequence
 /// see each other as far as their positions allow.
-pub(crate) fn forward(
-    pass: &mut Pass<'_>,
-    w: &mut Workspace,
-    block: &BlockWeights,
-    layer: usize,
-) {
+pub(crate) fn forward(pass: &mut Pass<'_>, w: &mut Workspace, block: &BlockWeights, layer: usize) {
     let (device, config) = (pass.device, pass.config);
     let epsilon = config.norm_epsilon;
     let (query, kv) = (config.query_width(), config.kv_width());

@@ -13,7 +13,7 @@ pub const STOP_TOKENS_MAX: usize = 256;
 pub struct SequenceId(pub(crate) u64);
 
 /// A prompt to continue.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SequenceRequest {
     /// At least one token.
     pub prompt: Vec<u32>,

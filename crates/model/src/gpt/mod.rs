@@ -1,10 +1,10 @@
 //! The whole transformer: tokens in, logits out.
 
-use engine::Device;
-use engine::ops::attention::{AttentionRow, KvCache};
+use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache};
 use engine::ops::matmul::{self, Store};
 use engine::ops::rope::RopeTable;
 use engine::ops::{embedding, rms_norm};
+use engine::{Device, KernelPath};
 
 use crate::batch::BatchOptions;
 use crate::block::{self, Pass};
@@ -67,6 +67,18 @@ impl Model {
         options.context_tokens.min(self.config.context_tokens).min(RopeTable::CONTEXT_TOKENS_MAX)
     }
 
+    /// Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps
+    /// them as they are.
+    fn cache_shape(&self) -> CacheShape {
+        let cache_type = match self.device.kernels() {
+            KernelPath::Reference => CacheType::F32,
+            _ => CacheType::Bf16,
+        };
+        let Config { layers, kv_heads, head_size, .. } = self.config;
+        let scale = inverse_root(head_size);
+        CacheShape { layers, kv_heads, head_size, scale, cache_type }
+    }
+
     /// An empty cache of `pages` pages.
     pub(crate) fn new_cache(&self, pages: usize) -> KvCache {
         KvCache::new(&self.device, &self.cache_shape(), pages)
@@ -121,3 +133,13 @@ impl Model {
         matmul::forward(device, &mut w.logits, &w.normed, head, None, Store::Overwrite);
     }
 }
+
+/// `1 / sqrt(n)`, which is what query-key products are multiplied with.
+#[expect(clippy::cast_possible_truncation, reason = "rounded to f32 once")]
+#[expect(clippy::cast_precision_loss, reason = "heads have at most 256 channels")]
+fn inverse_root(n: usize) -> f32 {
+    (1.0 / (n as f64).sqrt()) as f32
+}
+
+#[cfg(test)]
+mod tests;

@@ -118,13 +118,7 @@ impl Sampler {
     }
 
     /// Steps 3 to 7, on finite logits.
-    fn draw(
-        &self,
-        device: &Device,
-        logits: &[f32],
-        position: usize,
-        scratch: &mut Scratch,
-    ) -> u32 {
+    fn draw(&self, device: &Device, logits: &[f32], position: usize, scratch: &mut Scratch) -> u32 {
         let Sampling { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
         if temperature == 0.0 {
             return select::peak(logits).token;

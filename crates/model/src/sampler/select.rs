@@ -73,8 +73,9 @@ pub(super) fn top(logits: &[f32], count: usize, candidates: &mut Vec<Candidate>)
             continue;
         }
         let above = values.iter().enumerate().filter(|(_, logit)| **logit > floor);
-        candidates
-            .extend(above.map(|(at, logit)| Candidate { token: id(run * RUN + at), logit: *logit }));
+        candidates.extend(
+            above.map(|(at, logit)| Candidate { token: id(run * RUN + at), logit: *logit }),
+        );
         if candidates.len() >= room {
             candidates.select_nth_unstable_by(count - 1, Candidate::order);
             candidates.truncate(count);
@@ -94,8 +95,9 @@ pub(super) fn at_least(logits: &[f32], floor: f32, candidates: &mut Vec<Candidat
             continue;
         }
         let above = values.iter().enumerate().filter(|(_, logit)| **logit >= floor);
-        candidates
-            .extend(above.map(|(at, logit)| Candidate { token: id(run * RUN + at), logit: *logit }));
+        candidates.extend(
+            above.map(|(at, logit)| Candidate { token: id(run * RUN + at), logit: *logit }),
+        );
     }
     candidates.sort_unstable_by(Candidate::order);
 }

@@ -1,0 +1,152 @@
+//! Logits against those of transformers: tiny random models of every kind, and a real one if present.
+//!
+//! The golden files are made by `xtask/python/make_tiny_models.py` and `make_smollm2_golden.py`.
+
+use std::path::{Path, PathBuf};
+
+use engine::DeviceOptions;
+use engine::ops::attention::PAGE_TOKENS;
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    logits: Vec<Vec<f32>>,
+    /// The tokens of `logits`; absent: the whole vocabulary.
+    sampled: Option<Vec<usize>>,
+    largest: Option<Vec<usize>>,
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+}
+
+fn golden(path: &Path) -> Golden {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The oracle, and every fast path that this processor has.
+fn paths() -> Vec<KernelPath> {
+    let all = [KernelPath::Reference, KernelPath::Portable, KernelPath::Avx2, KernelPath::Avx512];
+    all.into_iter().filter(|path| path.is_supported()).collect()
+}
+
+fn device(path: KernelPath) -> Device {
+    Device::cpu(&DeviceOptions { threads: None, kernels: Some(path) }).unwrap()
+}
+
+/// The logits at some positions, the tokens computed in steps of `chunk`.
+fn logits_at(model: &Model, tokens: &[u32], positions: &[usize], chunk: usize) -> Vec<Vec<f32>> {
+    let pages: Vec<u32> = (0..tokens.len().div_ceil(PAGE_TOKENS) as u32).rev().collect();
+    let mut cache = model.new_cache(pages.len());
+    let mut w = Workspace::new(&model.device, &model.config, tokens.len());
+    let mut found = Vec::new();
+    for (step, tokens) in tokens.chunks(chunk).enumerate() {
+        let first = step * chunk;
+        let all = first..first + tokens.len();
+        let ids: Vec<u32> = all.clone().map(|position| position as u32).collect();
+        let rows: Vec<_> =
+            all.clone().map(|position| AttentionRow { pages: &pages, position }).collect();
+        model.forward(&mut w, &mut cache, tokens, &ids, &rows);
+        for position in positions.iter().filter(|position| all.contains(position)) {
+            model.head(&mut w, &[position - first]);
+            found.push(w.logits.to_vec());
+        }
+    }
+    found
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+const TINY: [&str; 8] = [
+    "tiny-llama",
+    "tiny-llama-tied",
+    "tiny-llama-llama3",
+    "tiny-llama-yarn",
+    "tiny-llama-linear",
+    "tiny-llama-shards",
+    "tiny-qwen2",
+    "tiny-qwen3",
+];
+
+#[test]
+fn tiny_models_agree_with_transformers() {
+    for name in TINY {
+        let folder = fixtures().join(name);
+        let golden = golden(&folder.join("golden.json"));
+        for path in paths() {
+            let source = Source::Folder(folder.clone());
+            let model = Model::load(&device(path), &source, &mut |_, _| ()).unwrap();
+            let found = logits_at(&model, &golden.tokens, &golden.positions, 32);
+            // The reference path sums in f64 and keeps keys and values in f32; the others round
+            // these, and the activations of bf16 weights, to 8 bits: 2^-9 of values up to about 4,
+            // through two layers.
+            let tolerance = if path == KernelPath::Reference { 1e-4 } else { 0.15 };
+            for (place, expected) in golden.logits.iter().enumerate() {
+                let off = largest_difference(&found[place], expected);
+                let position = golden.positions[place];
+                assert!(off <= tolerance, "{name} on {path} at {position}: off by {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_do_not_change_a_bit() {
+    for name in ["tiny-llama-tied", "tiny-qwen3"] {
+        let source = Source::Folder(fixtures().join(name));
+        for path in paths() {
+            let model = Model::load(&device(path), &source, &mut |_, _| ()).unwrap();
+            let tokens: Vec<u32> = (0..140).map(|t| t * t % 37).collect();
+            let positions: Vec<usize> = (0..tokens.len()).collect();
+            let whole = logits_at(&model, &tokens, &positions, tokens.len());
+            for chunk in [1, 7, 64] {
+                let chunked = logits_at(&model, &tokens, &positions, chunk);
+                let bits = |rows: &[Vec<f32>]| -> Vec<u32> {
+                    rows.iter().flatten().map(|logit| logit.to_bits()).collect()
+                };
+                assert!(bits(&whole) == bits(&chunked), "{name} on {path}, chunks of {chunk}");
+            }
+        }
+    }
+}
+
+/// The real model, or `None` with a word why.
+pub(crate) fn real_model(path: KernelPath) -> Option<Model> {
+    let place = std::env::var_os("SCRIBE_TEST_MODEL").map(PathBuf::from).unwrap_or_else(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        root.join("target/test-data/SmolLM2-135M-Instruct.Q4_1.gguf")
+    });
+    if !place.is_file() {
+        println!("skipped: there is no {}", place.display());
+        return None;
+    }
+    Some(Model::load(&device(path), &Source::Gguf(place), &mut |_, _| ()).unwrap())
+}
+
+#[test]
+fn the_real_model_agrees_with_transformers() {
+    let golden = golden(&fixtures().join("smollm2-golden.json"));
+    let (sampled, largest) = (golden.sampled.unwrap(), golden.largest.unwrap());
+    for path in paths() {
+        let Some(model) = real_model(path) else { return };
+        let found = logits_at(&model, &golden.tokens, &golden.positions, 64);
+        // Fast paths quantize activations to 8 bits in every layer.
+        let tolerance = if path == KernelPath::Reference { 1e-3 } else { 1.5 };
+        for (place, expected) in golden.logits.iter().enumerate() {
+            let row = &found[place];
+            let some: Vec<f32> = sampled.iter().map(|token| row[*token]).collect();
+            let off = largest_difference(&some, expected);
+            println!("{path} at {}: off by {off}", golden.positions[place]);
+            assert!(off <= tolerance, "{path} at {}: off by {off}", golden.positions[place]);
+            let best = (0..row.len()).fold(0, |a, b| if row[b] > row[a] { b } else { a });
+            assert_eq!(best, largest[place], "{path} at {}", golden.positions[place]);
+        }
+    }
+}
