@@ -1,3 +1,7 @@
 //! The application: one binary, one command per stage of the story.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scribe::command::main()
+}

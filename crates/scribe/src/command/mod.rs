@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which library does the work.
 
 mod completions;
+mod config;
 mod doctor;
 mod failure;
 mod models;
@@ -13,8 +14,9 @@ use clap::error::ErrorKind;
 use clap::{ColorChoice as ClapColor, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::GlobalOptions;
+use crate::config::file::Settings;
 use crate::fetch::{Catalogue, Library};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, TerminalOptions};
 
 pub use failure::{Exit, Failure};
 
@@ -57,6 +59,9 @@ pub enum Command {
     Models(models::ModelsCommand),
     /// Check this machine, and say what to do about each finding
     Doctor(doctor::DoctorOptions),
+    /// Show the settings that hold, and where they come from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsOptions),
 }
@@ -88,12 +93,21 @@ impl Session {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os().collect()))
+    ExitCode::from(run(&std::env::args_os().collect::<Vec<_>>()))
 }
 
 /// Runs one command line and returns the exit code.
-fn run(arguments: Vec<OsString>) -> u8 {
-    let cli = match parse(arguments) {
+fn run(arguments: &[OsString]) -> u8 {
+    let settings = match Settings::read(&Cli::command()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            let mut terminal = Terminal::of_process(TerminalOptions::default());
+            let hint = error.hint();
+            terminal.error(&error.into(), Some(&hint));
+            return Exit::Usage.code();
+        }
+    };
+    let cli = match parse(arguments, &settings) {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
     };
@@ -103,6 +117,7 @@ fn run(arguments: Vec<OsString>) -> u8 {
     let result = match command {
         Command::Models(command) => models::run(&mut session, command),
         Command::Doctor(options) => doctor::run(&mut session, &options),
+        Command::Config(command) => config::run(&mut session, &command),
         Command::Completions(options) => completions::run(&mut session, &options),
     };
     match result {
@@ -116,9 +131,15 @@ fn run(arguments: Vec<OsString>) -> u8 {
     }
 }
 
-/// Parses the command line.
-fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let command = Cli::command().color(early_color(&arguments));
+/// Parses the command line; without a command, it is one for `serve`.
+fn parse(arguments: &[OsString], settings: &Settings) -> Result<Cli, clap::Error> {
+    let command = settings.apply(Cli::command().color(early_color(arguments)));
+    let cli = Cli::from_arg_matches(&command.clone().try_get_matches_from(arguments)?)?;
+    if cli.command.is_some() {
+        return Ok(cli);
+    }
+    let mut arguments = arguments.to_vec();
+    arguments.insert(arguments.len().min(1), "serve".into());
     Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
@@ -142,15 +163,8 @@ fn early_color(arguments: &[OsString]) -> ClapColor {
 
 /// Shows help, version, or what is wrong with a command line.
 fn tell_usage(error: &clap::Error) -> u8 {
-    match error.kind() {
-        // A closed pipe while showing help is nothing to report.
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            0
-        }
-        _ => {
-            let _ = error.print();
-            Exit::Usage.code()
-        }
-    }
+    let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    // Nobody is left to be told that the pipe is closed.
+    let _ = error.print();
+    if help { 0 } else { Exit::Usage.code() }
 }
