@@ -23,8 +23,7 @@ const C_LIKE: Syntax = Syntax {
     ignore_case: false,
 };
 
-const HASH: Syntax =
-    Syntax { line_comments: &["#"], block_comment: None, quotes: "\"'", ..C_LIKE };
+const HASH: Syntax = Syntax { line_comments: &["#"], block_comment: None, quotes: "\"'", ..C_LIKE };
 
 /// Writes `code` escaped, with a span around each colored word.
 pub(super) fn write(language: &str, code: &str, html: &mut String) {

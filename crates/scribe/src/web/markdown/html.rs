@@ -8,6 +8,10 @@ use super::link::Destination;
 /// Languages are named in at most this many characters.
 const LANGUAGE_CHARACTERS: usize = 20;
 
+/// Elements nest at most this deep. Browsers have such a limit, too, and reading HTML takes time in
+/// proportion to the depth: a page of `>` marks must not keep a server busy.
+const DEPTH_MAX: usize = 48;
+
 /// Writes the events as HTML. No element comes from the text itself.
 pub(super) fn write<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
     let mut writer = Writer::default();
@@ -50,13 +54,24 @@ struct Writer {
     alignments: Vec<Alignment>,
     column: usize,
     in_table_head: bool,
+    depth: usize,
 }
 
 impl Writer {
     fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::Start(tag) => self.start(tag),
-            Event::End(tag) => self.end(tag),
+            Event::Start(tag) => {
+                self.depth += 1;
+                if self.depth <= DEPTH_MAX {
+                    self.start(tag);
+                }
+            }
+            Event::End(tag) => {
+                if self.depth <= DEPTH_MAX {
+                    self.end(tag);
+                }
+                self.depth -= 1;
+            }
             Event::Text(text) => match &mut self.code {
                 Some((_, code)) => code.push_str(&text),
                 None => escape(&text, &mut self.html),
@@ -179,8 +194,7 @@ impl Writer {
     }
 
     fn open_link(&mut self, address: &str) {
-        let destination =
-            if self.links.is_empty() { Destination::parse(address) } else { None };
+        let destination = if self.links.is_empty() { Destination::parse(address) } else { None };
         if let Some(destination) = &destination {
             destination.open(&mut self.html);
         }
@@ -199,13 +213,12 @@ impl Writer {
     }
 }
 
-/// An answer stands two levels below the page's title, so its headings do too.
+/// An answer stands three levels below the page's title, so its headings do too.
 fn heading(level: HeadingLevel) -> &'static str {
     match level {
-        HeadingLevel::H1 => "h3",
-        HeadingLevel::H2 => "h4",
-        HeadingLevel::H3 => "h5",
-        HeadingLevel::H4 | HeadingLevel::H5 | HeadingLevel::H6 => "h6",
+        HeadingLevel::H1 => "h4",
+        HeadingLevel::H2 => "h5",
+        HeadingLevel::H3 | HeadingLevel::H4 | HeadingLevel::H5 | HeadingLevel::H6 => "h6",
     }
 }
 

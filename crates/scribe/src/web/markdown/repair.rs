@@ -100,7 +100,11 @@ fn hold_back_markers(tail: &str, line_start: usize) -> &str {
     let markers = content.chars().all(|c| "-*+_=~`#|>!:[ \t".contains(c));
     let task = matches!(content.trim_end(), "[ ]" | "[x" | "[X" | "[x]" | "[X]");
     let fence = content.starts_with("```") || content.starts_with("~~~");
-    if !line.is_empty() && (number || markers || task || fence) { &tail[..line_start] } else { tail }
+    if !line.is_empty() && (number || markers || task || fence) {
+        &tail[..line_start]
+    } else {
+        tail
+    }
 }
 
 /// The line after quote marks, bullets and numbers.
@@ -137,9 +141,9 @@ fn hold_back_table_head(tail: &str) -> &str {
 }
 
 fn ends_in_table(tail: &str) -> bool {
-    parser(tail)
-        .into_offset_iter()
-        .any(|(event, range)| matches!(event, Event::Start(Tag::Table(_))) && range.end == tail.len())
+    parser(tail).into_offset_iter().any(|(event, range)| {
+        matches!(event, Event::Start(Tag::Table(_))) && range.end == tail.len()
+    })
 }
 
 /// One run of `*`, `_` or `~` that waits for its end.

@@ -106,9 +106,9 @@ fn assert_harmless(html: &str) {
 }
 
 fn vectors() -> impl Iterator<Item = String> {
-    VECTORS.lines().map(|line| {
-        line.replace("\\n", "\n").replace("\\0", "\0").replace("\\x01", "\u{1}")
-    })
+    VECTORS
+        .lines()
+        .map(|line| line.replace("\\n", "\n").replace("\\0", "\0").replace("\\x01", "\u{1}"))
 }
 
 #[test]
@@ -131,10 +131,7 @@ fn nothing_executable_survives() {
 
 #[test]
 fn html_is_shown_as_text() {
-    assert_eq!(
-        render("a <b onclick=x>b</b>"),
-        "<p>a &lt;b onclick=x&gt;b&lt;/b&gt;</p>"
-    );
+    assert_eq!(render("a <b onclick=x>b</b>"), "<p>a &lt;b onclick=x&gt;b&lt;/b&gt;</p>");
     assert!(visible(&render("<script>alert(1)</script>")).contains("<script>alert(1)</script>"));
 }
 
@@ -198,7 +195,16 @@ fn tables_keep_their_alignment_without_style_attributes() {
 
 #[test]
 fn headings_stand_below_those_of_the_page() {
-    assert_eq!(render("# a\n## b\n###### c"), "<h3>a</h3><h4>b</h4><h6>c</h6>");
+    assert_eq!(render("# a\n## b\n###### c"), "<h4>a</h4><h5>b</h5><h6>c</h6>");
+}
+
+#[test]
+fn deep_nesting_is_flattened() {
+    for mark in ["> ", "- ", "*a _b ", "[", "1. ", "**a ~~b "] {
+        let html = render(&mark.repeat(5_000));
+        assert_harmless(&html);
+        assert!(html.matches("<blockquote>").count() < 50);
+    }
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn half_written_markdown_looks_as_it_will() {
         ("text\n\n| a | b |\n|--", "<p>text</p>"),
         ("2 * 3", "<p>2 * 3</p>"),
         ("snake_case", "<p>snake_case</p>"),
-        ("# Ti", "<h3>Ti</h3>"),
+        ("# Ti", "<h4>Ti</h4>"),
     ] {
         let states = stream([half]);
         assert_eq!(states[0], shown, "{half:?}");
@@ -275,10 +281,53 @@ fn a_late_reference_replaces_what_was_shown() {
 /// Pieces that markdown cares about, and some that it does not.
 fn pieces() -> impl Strategy<Value = Vec<String>> {
     let marks: Vec<&str> = vec![
-        "\n", "\n\n", "\n", "# ", "- ", "* ", "1. ", "2) ", "> ", "    ", "  ", "```", "```rust\n",
-        "~~~", "`", "**", "*", "_", "__", "~~", "[", "](", ")", "]", "!", "https://a.example/",
-        "| ", " |", "|---|", "---", "===", "<", ">", "<b>", "</b>", "<div>", "&", "&amp;", "\\",
-        "word", "two words", ".", " ", "[x]: https://b.example\n", "\u{e9}", "\u{1f600}", "\t",
+        "\n",
+        "\n\n",
+        "\n",
+        "# ",
+        "- ",
+        "* ",
+        "1. ",
+        "2) ",
+        "> ",
+        "    ",
+        "  ",
+        "```",
+        "```rust\n",
+        "~~~",
+        "`",
+        "**",
+        "*",
+        "_",
+        "__",
+        "~~",
+        "[",
+        "](",
+        ")",
+        "]",
+        "!",
+        "https://a.example/",
+        "| ",
+        " |",
+        "|---|",
+        "---",
+        "===",
+        "<",
+        ">",
+        "<b>",
+        "</b>",
+        "<div>",
+        "&",
+        "&amp;",
+        "\\",
+        "word",
+        "two words",
+        ".",
+        " ",
+        "[x]: https://b.example\n",
+        "\u{e9}",
+        "\u{1f600}",
+        "\t",
     ];
     prop::collection::vec(
         prop_oneof![8 => prop::sample::select(marks).prop_map(str::to_owned),

@@ -1,0 +1,108 @@
+# Words of the pages. Every key stands in every language; a test compares them.
+
+language-name = English
+other-language = Français
+other-language-hint = Afficher cette page en français
+
+site-name = Scribe
+page-title = Scribe — chat
+skip-to-prompt = Skip to the message box
+conversation = Conversation
+welcome = What would you like to know?
+welcome-hint = This is { $model }, running on this machine. Nothing you write leaves it.
+
+example-capital = What is the capital of France?
+example-sky = Why is the sky blue? Explain it to a child.
+example-poem = Write a short poem about the sea.
+example-list = Give me three ideas for a rainy Sunday.
+
+you = You
+assistant = Scribe
+prompt-label = Your message
+prompt-placeholder = Ask anything
+send = Send
+stop = Stop the answer
+answering = Scribe is answering…
+answer-ended = End of the answer.
+answer-stopped = Stopped.
+may-be-wrong = The model may be wrong. Check what matters.
+scroll-down = Go to the newest message
+
+new-chat = New chat
+copy = Copy
+copied = Copied
+copy-answer = Copy the answer
+copy-code = Copy the code
+code-block = Code
+regenerate = Write another answer
+edit = Change this message
+try-again = Try again
+cancel = Cancel
+close = Close
+
+settings = Settings
+system-prompt = System prompt
+system-prompt-hint = Instructions that the model reads before your first message.
+temperature = Temperature
+temperature-hint = 0 always picks the likeliest word; higher values are more varied.
+max-tokens = Longest answer, in tokens
+max-tokens-hint = Empty: until the model ends by itself.
+whole-answers = Show answers only when they are complete
+whole-answers-hint = Calmer, and easier with a screen reader.
+reset = Use the defaults
+theme = Appearance
+theme-system = As the system
+theme-light = Light
+theme-dark = Dark
+shortcuts = Keyboard
+shortcut-send = send the message
+shortcut-newline = begin a new line
+shortcut-stop = stop the answer
+shortcut-edit = change the last message (in an empty box)
+shortcut-new = new chat
+settings-kept = Settings stay in this browser.
+
+key-title = This server asks for a key
+key-hint = It was set when the server was started. It stays in this tab only.
+key-label = API key
+key-wrong = This key was not accepted. Check it and enter it again.
+key-continue = Continue
+
+link-title = Open this link?
+link-hint = Its address carries more than a page’s name, so look at it first.
+link-open = Open
+
+figures = { $tokens ->
+    [one] { $tokens } token
+   *[other] { $tokens } tokens
+  } · { $speed } tokens/s
+figures-title = { $prompt ->
+    [one] { $prompt } token read
+   *[other] { $prompt } tokens read
+  }, { $cached } of them remembered from before; { $tokens } written in { $seconds } s
+dropped = { $dropped ->
+    [one] The oldest message no longer fits and was not sent to the model.
+   *[other] The { $dropped } oldest messages no longer fit and were not sent to the model.
+  }
+length-reached = The answer ends here because it reached the longest length allowed.
+
+error-network = The server cannot be reached. Check that it is running, then try again.
+error-broken-off = The connection broke before the answer was complete. Try again.
+error-queue-full = The server is busy. Try again in { $seconds ->
+    [one] a second
+   *[other] { $seconds } seconds
+  }.
+error-shutting-down = The server is about to stop. Try again in a moment.
+error-too-long = This message needs { $prompt } tokens, but the model can read { $context } with room for an answer. Shorten it.
+error-engine = The model failed on this request. Try again.
+error-empty = Write a message first.
+error-invalid = The server did not understand the request: { $message }
+error-conversation-too-long = This conversation is too long to send. Start a new chat.
+error-key = This server asks for a key. Enter it and send the message again.
+error-unknown = Something went wrong. Try again.
+
+not-found-title = There is no such page
+not-found = Nothing lives at this address. The chat does.
+error-title = This did not work
+back-to-chat = Go to the chat
+no-javascript = JavaScript is off: answers appear when they are complete.

@@ -1,0 +1,108 @@
+# Les mots des pages. Chaque clé existe dans chaque langue ; un test les compare.
+
+language-name = Français
+other-language = English
+other-language-hint = Show this page in English
+
+site-name = Scribe
+page-title = Scribe — discussion
+skip-to-prompt = Aller au champ de message
+conversation = Conversation
+welcome = Que voulez-vous savoir ?
+welcome-hint = Voici { $model }, qui tourne sur cette machine. Rien de ce que vous écrivez n’en sort.
+
+example-capital = Quelle est la capitale de la France ?
+example-sky = Pourquoi le ciel est-il bleu ? Expliquez-le à un enfant.
+example-poem = Écris un court poème sur la mer.
+example-list = Donne-moi trois idées pour un dimanche de pluie.
+
+you = Vous
+assistant = Scribe
+prompt-label = Votre message
+prompt-placeholder = Posez votre question
+send = Envoyer
+stop = Arrêter la réponse
+answering = Scribe répond…
+answer-ended = Fin de la réponse.
+answer-stopped = Arrêté.
+may-be-wrong = Le modèle peut se tromper. Vérifiez ce qui compte.
+scroll-down = Aller au message le plus récent
+
+new-chat = Nouvelle discussion
+copy = Copier
+copied = Copié
+copy-answer = Copier la réponse
+copy-code = Copier le code
+code-block = Code
+regenerate = Écrire une autre réponse
+edit = Modifier ce message
+try-again = Réessayer
+cancel = Annuler
+close = Fermer
+
+settings = Réglages
+system-prompt = Consigne système
+system-prompt-hint = Instructions que le modèle lit avant votre premier message.
+temperature = Température
+temperature-hint = 0 choisit toujours le mot le plus probable ; plus haut, c’est plus varié.
+max-tokens = Longueur maximale, en jetons
+max-tokens-hint = Vide : jusqu’à ce que le modèle s’arrête de lui-même.
+whole-answers = N’afficher les réponses qu’une fois complètes
+whole-answers-hint = Plus calme, et plus simple avec un lecteur d’écran.
+reset = Valeurs par défaut
+theme = Apparence
+theme-system = Comme le système
+theme-light = Claire
+theme-dark = Sombre
+shortcuts = Clavier
+shortcut-send = envoyer le message
+shortcut-newline = aller à la ligne
+shortcut-stop = arrêter la réponse
+shortcut-edit = modifier le dernier message (champ vide)
+shortcut-new = nouvelle discussion
+settings-kept = Les réglages restent dans ce navigateur.
+
+key-title = Ce serveur demande une clé
+key-hint = Elle a été choisie au démarrage du serveur. Elle ne reste que dans cet onglet.
+key-label = Clé d’API
+key-wrong = Cette clé n’a pas été acceptée. Vérifiez-la et saisissez-la de nouveau.
+key-continue = Continuer
+
+link-title = Ouvrir ce lien ?
+link-hint = Son adresse contient plus que le nom d’une page ; regardez-la d’abord.
+link-open = Ouvrir
+
+figures = { $tokens ->
+    [one] { $tokens } jeton
+   *[other] { $tokens } jetons
+  } · { $speed } jetons/s
+figures-title = { $prompt ->
+    [one] { $prompt } jeton lu
+   *[other] { $prompt } jetons lus
+  }, dont { $cached } déjà en mémoire ; { $tokens } écrits en { $seconds } s
+dropped = { $dropped ->
+    [one] Le message le plus ancien ne tient plus et n’a pas été envoyé au modèle.
+   *[other] Les { $dropped } messages les plus anciens ne tiennent plus et n’ont pas été envoyés au modèle.
+  }
+length-reached = La réponse s’arrête ici : elle a atteint la longueur maximale permise.
+
+error-network = Le serveur est injoignable. Vérifiez qu’il tourne, puis réessayez.
+error-broken-off = La connexion s’est coupée avant la fin de la réponse. Réessayez.
+error-queue-full = Le serveur est occupé. Réessayez dans { $seconds ->
+    [one] une seconde
+   *[other] { $seconds } secondes
+  }.
+error-shutting-down = Le serveur va s’arrêter. Réessayez dans un instant.
+error-too-long = Ce message demande { $prompt } jetons, mais le modèle peut en lire { $context } en gardant la place d’une réponse. Raccourcissez-le.
+error-engine = Le modèle a échoué sur cette demande. Réessayez.
+error-empty = Écrivez d’abord un message.
+error-invalid = Le serveur n’a pas compris la demande : { $message }
+error-conversation-too-long = Cette conversation est trop longue pour être envoyée. Commencez une nouvelle discussion.
+error-key = Ce serveur demande une clé. Saisissez-la et renvoyez le message.
+error-unknown = Quelque chose n’a pas fonctionné. Réessayez.
+
+not-found-title = Cette page n’existe pas
+not-found = Il n’y a rien à cette adresse. La discussion, elle, existe.
+error-title = Cela n’a pas fonctionné
+back-to-chat = Aller à la discussion
+no-javascript = JavaScript est désactivé : les réponses apparaissent une fois complètes.

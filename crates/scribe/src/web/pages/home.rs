@@ -1,0 +1,213 @@
+//! `GET /` and `POST /`: the chat page, empty, or with the answer to its plain form.
+
+use std::time::Instant;
+
+use askama::Template;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, SET_COOKIE, VARY};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::assets;
+use super::locale::Language;
+use super::preferences::Preferences;
+use super::question::{Author, Entry, Form, Question};
+use super::view::{
+    AnswerShown, ChatPage, Frame, ModelShown, ProblemPage, SettingsShown, Shown, page_data,
+};
+use super::words::{self, Pace};
+use crate::web::body;
+use crate::web::error::ApiError;
+use crate::web::generation::Choices;
+use crate::web::markdown::render;
+use crate::web::state::AppState;
+
+/// `GET /`: the empty page. `/?lang=fr` and `/?theme=dark` are kept in a cookie first.
+pub(super) async fn show(
+    State(state): State<AppState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let chosen = Preferences::chosen(query.as_deref().unwrap_or_default());
+    if !chosen.is_empty() {
+        let mut response = (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
+        for cookie in chosen {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        return response;
+    }
+    let page = Chat { form: Form::default(), ..Chat::new(Preferences::of(&headers)) };
+    send(&page.page(&state), StatusCode::OK, &headers)
+}
+
+/// `POST /`: the form's question, answered on a whole page.
+pub(super) async fn answer(State(state): State<AppState>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let preferences = Preferences::of(&headers);
+    let form = match body::read(request, state.limits()).await {
+        Ok(bytes) => Form::parse(&bytes),
+        Err(error) => return problem_page(preferences, &error, &headers),
+    };
+    let mut chat = Chat { form, ..Chat::new(preferences) };
+    let status = match chat.answer(&state).await {
+        Ok(()) => StatusCode::OK,
+        Err(error) => {
+            chat.fail(&error);
+            error.status()
+        }
+    };
+    send(&chat.page(&state), status, &headers)
+}
+
+/// A page with a conversation, as far as it has got.
+struct Chat {
+    preferences: Preferences,
+    form: Form,
+    entries: Vec<Entry>,
+    /// What is known of the newest answer.
+    newest: AnswerShown,
+    problem: String,
+}
+
+impl Chat {
+    fn new(preferences: Preferences) -> Self {
+        Self {
+            preferences,
+            form: Form::default(),
+            entries: Vec::new(),
+            newest: AnswerShown::default(),
+            problem: String::new(),
+        }
+    }
+
+    fn language(&self) -> Language {
+        self.preferences.language
+    }
+
+    /// Reads the form, asks the model, and adds its answer to the conversation.
+    async fn answer(&mut self, state: &AppState) -> Result<(), ApiError> {
+        self.entries = self.form.entries()?;
+        if let Some(key) = &state.options().key
+            && !key.matches(self.form.key.trim())
+        {
+            return Err(ApiError::wrong_key());
+        }
+        let Some(question) = self.form.question(self.entries.clone())? else {
+            self.problem = self.language().text("error-empty");
+            return Ok(());
+        };
+        let mut entries = question.messages.clone();
+        entries.push(Entry::assistant(self.ask(state, question).await?));
+        self.entries = entries;
+        self.form.prompt.clear();
+        Ok(())
+    }
+
+    /// Waits for the whole answer.
+    async fn ask(&mut self, state: &AppState, question: Question) -> Result<String, ApiError> {
+        let asked = Instant::now();
+        let model = state.model(None).ok_or_else(ApiError::internal)?;
+        let prepared = question.prepare(model)?;
+        let choices = Choices::start(state, model, vec![prepared.request])?;
+        let completed = choices.collect().await?.pop().ok_or_else(ApiError::internal)?;
+        let language = self.language();
+        let total = asked.elapsed();
+        let pace = Pace { decoding: total, total };
+        let dropped = words::dropped(language, prepared.dropped_messages);
+        let ended = completed.stop_reason.map(|reason| words::ended(language, reason));
+        self.newest = AnswerShown {
+            figures: words::figures(language, completed.usage, pace),
+            figures_title: words::figures_title(language, completed.usage, pace),
+            note: format!("{dropped} {}", ended.unwrap_or_default()).trim().to_owned(),
+            ..AnswerShown::default()
+        };
+        Ok(completed.text)
+    }
+
+    fn fail(&mut self, error: &ApiError) {
+        self.problem = words::problem(self.language(), error);
+    }
+
+    fn page(mut self, state: &AppState) -> ChatPage {
+        let model = state.model(None);
+        let temperature = model.map_or(1.0, |model| model.sampling.temperature);
+        let history = serde_json::to_string(&self.entries).unwrap_or_default();
+        let mut messages: Vec<Shown> = self.entries.iter().map(shown).collect();
+        if let Some(Shown::Assistant(last)) = messages.last_mut() {
+            self.newest.html = std::mem::take(&mut last.html);
+            *last = self.newest;
+        }
+        ChatPage {
+            data: page_data(self.preferences.language, temperature, &self.entries),
+            frame: Frame::new(self.preferences),
+            model: ModelShown {
+                name: model.map(|model| model.name.clone()).unwrap_or_default(),
+                context_tokens: model.map_or(1, |model| model.context_tokens()),
+            },
+            focus_prompt: true,
+            messages,
+            history: if self.entries.is_empty() { String::new() } else { history },
+            settings: SettingsShown {
+                system: self.form.system,
+                temperature: self.form.temperature,
+                max_tokens: self.form.max_tokens,
+            },
+            draft: self.form.prompt,
+            problem: self.problem,
+            key_needed: state.options().key.is_some(),
+        }
+    }
+}
+
+fn shown(entry: &Entry) -> Shown {
+    match entry.role {
+        Author::User => Shown::User(entry.content.clone()),
+        Author::Assistant => {
+            Shown::Assistant(AnswerShown { html: render(&entry.content), ..AnswerShown::default() })
+        }
+    }
+}
+
+/// A page for what went wrong, with the way back to the chat.
+pub(super) fn problem_page(
+    preferences: Preferences,
+    error: &ApiError,
+    headers: &HeaderMap,
+) -> Response {
+    let language = preferences.language;
+    let not_found = error.status() == StatusCode::NOT_FOUND;
+    let page = ProblemPage {
+        frame: Frame::new(preferences),
+        status: error.status().as_u16(),
+        title: language.text(if not_found { "not-found-title" } else { "error-title" }),
+        message: if not_found {
+            language.text("not-found")
+        } else {
+            words::problem(language, error)
+        },
+    };
+    send(&page, error.status(), headers)
+}
+
+/// The page, compressed where the browser reads that. Nothing of a conversation is kept by caches.
+fn send(page: &impl Template, status: StatusCode, headers: &HeaderMap) -> Response {
+    let html = match page.render() {
+        Ok(html) => html,
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            return ApiError::internal().into_response();
+        }
+    };
+    let mut response = if assets::accepts_gzip(headers) {
+        let mut response = Html(assets::gzip(html.as_bytes())).into_response();
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        Html(html).into_response()
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("accept-language, cookie, accept-encoding"));
+    response
+}

@@ -1,0 +1,173 @@
+//! `POST /chat`: the answer as server-sent events, rendered as it is written.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use chat::{Event, StopReason, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::locale::Language;
+use super::preferences::Preferences;
+use super::question::Question;
+use super::words::{self, Pace};
+use crate::web::body;
+use crate::web::error::ApiError;
+use crate::web::generation::Choices;
+use crate::web::markdown::{Patch, StreamRenderer, render};
+use crate::web::state::AppState;
+use crate::web::streaming::{Format, Out, Writer, respond};
+
+/// Most texts of one request to [`html`].
+const TEXTS_MAX: usize = 2_048;
+
+/// Asks the model and streams its answer to the page.
+pub(super) async fn answer(State(state): State<AppState>, request: Request) -> Response {
+    let language = Preferences::of(request.headers()).language;
+    match start(&state, language, request).await {
+        Ok(response) => response,
+        Err(error) => refused(language, error),
+    }
+}
+
+async fn start(
+    state: &AppState,
+    language: Language,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let bytes = body::read(request, state.limits()).await?;
+    let question: Question = from_json(&bytes)?;
+    let model = state.model(None).ok_or_else(ApiError::internal)?;
+    let prepared = question.prepare(model)?;
+    let choices = Choices::start(state, model, vec![prepared.request])?;
+    let writer = PageWriter::new(language, prepared.dropped_messages);
+    Ok(respond(choices, writer, Format::Events, state.limits().heartbeat))
+}
+
+/// A refusal in the reader's language, in the API's shape.
+fn refused(language: Language, error: ApiError) -> Response {
+    let message = words::problem(language, &error);
+    let body = json!({ "error": { "message": message, "code": error.code() } });
+    error.into_response_with(body)
+}
+
+fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad_json(format!("The body is not as expected: {error}.")))
+}
+
+/// One event as `static/api.js` reads it.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Message {
+    Start {
+        #[serde(skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    Delta {
+        text: String,
+        #[serde(flatten)]
+        patch: Patch,
+    },
+    Done {
+        #[serde(flatten)]
+        patch: Patch,
+        figures: String,
+        #[serde(rename = "figuresTitle")]
+        figures_title: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    Error {
+        message: String,
+    },
+}
+
+/// Writes one answer for the page.
+struct PageWriter {
+    language: Language,
+    dropped_messages: usize,
+    renderer: StreamRenderer,
+    asked: Instant,
+    first_text: Option<Instant>,
+    done: Option<(StopReason, Usage)>,
+}
+
+impl PageWriter {
+    fn new(language: Language, dropped_messages: usize) -> Self {
+        Self {
+            language,
+            dropped_messages,
+            renderer: StreamRenderer::new(),
+            asked: Instant::now(),
+            first_text: None,
+            done: None,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        let decoding = self.first_text.map_or(Duration::ZERO, |first| first.elapsed());
+        Pace { decoding, total: self.asked.elapsed() }
+    }
+}
+
+impl Writer for PageWriter {
+    fn event(&mut self, _: usize, event: Event, out: &mut Out) {
+        match event {
+            Event::Started { .. } => {
+                let note = words::dropped(self.language, self.dropped_messages);
+                out.message(&Message::Start { note });
+            }
+            Event::Text { text, .. } if !text.is_empty() => {
+                self.first_text.get_or_insert_with(Instant::now);
+                let patch = self.renderer.push(&text);
+                out.message(&Message::Delta { text, patch });
+            }
+            Event::Done { stop_reason, usage, .. } => self.done = Some((stop_reason, usage)),
+            // Waiting in the queue is nothing that the page shows.
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, out: &mut Out) {
+        let Some((stop_reason, usage)) = self.done else { return };
+        let pace = self.pace();
+        out.message(&Message::Done {
+            patch: self.renderer.finish(),
+            figures: words::figures(self.language, usage, pace),
+            figures_title: words::figures_title(self.language, usage, pace),
+            note: words::ended(self.language, stop_reason),
+        });
+    }
+
+    fn error(&mut self, error: &ApiError, out: &mut Out) {
+        let message = words::problem(self.language, error);
+        out.message(&Message::Error { message });
+    }
+}
+
+#[derive(Deserialize)]
+struct Texts {
+    texts: Vec<String>,
+}
+
+/// `POST /chat/html`: answers that the page has kept as text, as HTML again.
+pub(super) async fn html(State(state): State<AppState>, request: Request) -> Response {
+    let language = Preferences::of(request.headers()).language;
+    let rendered = async {
+        let bytes = body::read(request, state.limits()).await?;
+        let Texts { texts } = from_json(&bytes)?;
+        if texts.len() > TEXTS_MAX {
+            let most = format!("'texts' may have at most {TEXTS_MAX} entries.");
+            return Err(ApiError::invalid("texts", most));
+        }
+        let rendering = move || texts.iter().map(|text| render(text)).collect::<Vec<_>>();
+        tokio::task::spawn_blocking(rendering).await.map_err(|_| ApiError::internal())
+    };
+    match rendered.await {
+        Ok(html) => Json(json!({ "html": html })).into_response(),
+        Err(error) => refused(language, error),
+    }
+}

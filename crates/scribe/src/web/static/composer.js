@@ -1,0 +1,67 @@
+// The box in which messages are written.
+
+const form = /** @type {HTMLFormElement} */ (document.getElementById("composer"));
+const box = /** @type {HTMLTextAreaElement} */ (document.getElementById("prompt"));
+const send = /** @type {HTMLButtonElement} */ (form.querySelector(".send"));
+const stop = /** @type {HTMLButtonElement} */ (form.querySelector(".stop"));
+
+let busy = false;
+
+/**
+ * Says what to do with a message, and with ↑ in an empty box.
+ * @param {{send: (text: string) => void, editLast: () => void}} handlers
+ */
+export function connect(handlers) {
+  const submit = () => {
+    const text = box.value.trim();
+    if (busy || !text) return;
+    setDraft("");
+    handlers.send(text);
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit();
+  });
+  box.addEventListener("keydown", (event) => {
+    // While an input method is open, Enter belongs to it.
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      submit();
+    } else if (event.key === "ArrowUp" && box.value === "" && !busy) {
+      event.preventDefault();
+      handlers.editLast();
+    }
+  });
+  box.addEventListener("input", refresh);
+  refresh();
+}
+
+/** @param {boolean} value whether an answer is being written */
+export function setBusy(value) {
+  // A button that goes away must not take the focus with it.
+  const hadFocus = document.activeElement === send || document.activeElement === stop;
+  busy = value;
+  stop.hidden = !value;
+  send.hidden = value;
+  if (hadFocus) focus();
+  refresh();
+}
+
+/** @param {string} text */
+export function setDraft(text) {
+  box.value = text;
+  refresh();
+}
+
+export function focus() {
+  box.focus();
+}
+
+/** The box is as high as its text where CSS alone cannot do that. */
+function refresh() {
+  send.disabled = box.value.trim() === "";
+  if (CSS.supports("field-sizing", "content")) return;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight}px`;
+}

@@ -1,0 +1,66 @@
+// The messages so far, kept in this tab. They are all sent with every question.
+
+/**
+ * @typedef {object} Message
+ * @property {"user" | "assistant"} role
+ * @property {string} content
+ * @property {string} [figures] tokens and speed of an answer, in words
+ * @property {string} [figuresTitle]
+ */
+
+const KEY = "scribe.conversation";
+
+/** @type {Message[]} */
+export const messages = [];
+
+/** Keeps the messages for a reload of this tab. */
+export function keep() {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(messages));
+  } catch {
+    // Too long for the browser's store: the page itself still has them.
+    sessionStorage.removeItem(KEY);
+  }
+}
+
+/**
+ * The messages that a reload has left.
+ * @returns {Message[]}
+ */
+export function kept() {
+  try {
+    const value = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
+}
+
+/** @param {Message} message */
+export function add(message) {
+  messages.push(message);
+  keep();
+}
+
+/** Forgets everything. */
+export function clear() {
+  messages.length = 0;
+  keep();
+}
+
+/** Takes the last answer back, so that another one can be written. */
+export function dropAnswer() {
+  if (messages.at(-1)?.role === "assistant") messages.pop();
+  keep();
+}
+
+/**
+ * Takes the last question and its answer back.
+ * @returns {string | undefined} the question
+ */
+export function dropQuestion() {
+  dropAnswer();
+  const question = messages.at(-1)?.role === "user" ? messages.pop() : undefined;
+  keep();
+  return question?.content;
+}

@@ -1,0 +1,281 @@
+// The chat page: what happens when.
+
+import * as announcer from "./announcer.js";
+import { Answer } from "./answer.js";
+import { ask, hasKey, htmlOf, Refusal, setKey } from "./api.js";
+import * as composer from "./composer.js";
+import * as conversation from "./conversation.js";
+import { addCopyButtons, copy } from "./copy.js";
+import { askForKey } from "./dialogs.js";
+import { openSettings, page, settings, words } from "./settings.js";
+import * as shortcuts from "./shortcuts.js";
+
+const list = /** @type {HTMLElement} */ (document.getElementById("conversation"));
+const welcome = /** @type {HTMLElement} */ (document.getElementById("welcome"));
+
+/** Stops the answer that is being written. @type {AbortController | null} */
+let running = null;
+
+/**
+ * Adds a message from its template.
+ * @param {"user-message" | "assistant-message"} name
+ * @returns {HTMLElement}
+ */
+function addArticle(name) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(name));
+  list.append(template.content.cloneNode(true));
+  welcome.hidden = true;
+  return /** @type {HTMLElement} */ (list.lastElementChild);
+}
+
+/**
+ * @param {HTMLElement} article
+ * @param {string} selector
+ */
+const part = (article, selector) => /** @type {HTMLElement} */ (article.querySelector(selector));
+
+/** @param {string} text */
+function addUser(text) {
+  part(addArticle("user-message"), ".bubble").textContent = text;
+}
+
+/** @param {string} text */
+function send(text) {
+  conversation.add({ role: "user", content: text });
+  addUser(text);
+  void writeAnswer();
+}
+
+/** Asks for an answer to the conversation as it is and shows it while it is written. */
+async function writeAnswer() {
+  const article = addArticle("assistant-message");
+  const answer = new Answer(part(article, ".answer"), { whole: settings.whole, shown: shortcuts.follow });
+  const state = { text: "", complete: false };
+  running = new AbortController();
+  composer.setBusy(true);
+  announcer.clear();
+  announcer.say(words.answering);
+  shortcuts.scrollDown();
+  let problem = "";
+  let retry = false;
+  try {
+    await receive(article, answer, state, running.signal);
+    if (!state.complete) problem = words["error-broken-off"];
+  } catch (error) {
+    if (running.signal.aborted) await showStopped(article, answer, state.text);
+    else if (error instanceof Refusal && error.status === 401) retry = await enterKey();
+    else problem = error instanceof Refusal ? error.message : words["error-unknown"];
+    if (error instanceof Refusal && error.status === 401 && !retry) problem = words["error-key"];
+  }
+  answer.end();
+  running = null;
+  composer.setBusy(false);
+  // A new chat has begun meanwhile.
+  if (!article.isConnected) return announcer.clear();
+  if (retry) {
+    article.remove();
+    return writeAnswer();
+  }
+  if (problem) showProblem(article, problem);
+  else announcer.say(words["answer-ended"]);
+  if (state.text) keepAnswer(article, state.text);
+  shortcuts.follow();
+}
+
+/**
+ * @param {HTMLElement} article
+ * @param {Answer} answer
+ * @param {{text: string, complete: boolean}} state
+ * @param {AbortSignal} signal
+ */
+async function receive(article, answer, state, signal) {
+  const request = {
+    messages: conversation.messages.map(({ role, content }) => ({ role, content })),
+    system: settings.system,
+    temperature: settings.temperature,
+    max_tokens: settings.maxTokens,
+  };
+  for await (const event of ask(request, signal)) {
+    if (event.type === "error") throw new Refusal(event.message);
+    if (event.type === "delta") state.text += event.text;
+    if (event.type === "start" || event.type === "done") showNote(article, event.note);
+    if (event.type === "done") {
+      state.complete = true;
+      part(article, ".figures").textContent = event.figures;
+      part(article, ".figures").title = event.figuresTitle;
+    }
+    if (event.type !== "start") answer.apply(event);
+  }
+}
+
+/**
+ * What was received stays, exactly: its text is rendered as a whole.
+ * @param {HTMLElement} article
+ * @param {Answer} answer
+ * @param {string} text
+ */
+async function showStopped(article, answer, text) {
+  part(article, ".figures").textContent = words["answer-stopped"];
+  if (!text || !article.isConnected) return;
+  try {
+    const [html = ""] = await htmlOf([text]);
+    answer.replace(html);
+  } catch {
+    // The server is gone; what is on the page is the same but for the last line.
+  }
+}
+
+/**
+ * @param {HTMLElement} article
+ * @param {string} text
+ */
+function keepAnswer(article, text) {
+  const { textContent, title } = part(article, ".figures");
+  conversation.add({ role: "assistant", content: text, figures: textContent ?? "", figuresTitle: title });
+}
+
+/**
+ * @param {HTMLElement} article
+ * @param {string | undefined} note
+ */
+function showNote(article, note) {
+  if (!note) return;
+  const element = part(article, ".note");
+  element.textContent = element.hidden ? note : `${element.textContent} ${note}`;
+  element.hidden = false;
+  announcer.say(note);
+}
+
+/**
+ * @param {HTMLElement} article
+ * @param {string} problem
+ */
+function showProblem(article, problem) {
+  const element = part(article, ".problem");
+  part(element, "p").textContent = problem;
+  element.hidden = false;
+  announcer.say(problem);
+}
+
+/** Asks for the key; false if the reader has none. */
+async function enterKey() {
+  const key = await askForKey(hasKey());
+  if (key) setKey(key);
+  composer.focus();
+  return key !== null;
+}
+
+function stop() {
+  running?.abort();
+  return running !== null;
+}
+
+function newChat() {
+  stop();
+  conversation.clear();
+  announcer.clear();
+  list.querySelectorAll(".message").forEach((message) => message.remove());
+  welcome.hidden = false;
+  composer.setDraft("");
+  composer.focus();
+  scrollTo(0, 0);
+}
+
+function regenerate() {
+  if (running) return;
+  conversation.dropAnswer();
+  const last = list.lastElementChild;
+  if (last?.classList.contains("assistant")) last.remove();
+  composer.focus();
+  void writeAnswer();
+}
+
+function editLast() {
+  if (running) return;
+  const question = conversation.dropQuestion();
+  if (question === undefined) return;
+  while (list.lastElementChild?.classList.contains("assistant")) list.lastElementChild.remove();
+  list.lastElementChild?.remove();
+  welcome.hidden = conversation.messages.length > 0;
+  composer.setDraft(question);
+  composer.focus();
+}
+
+/** @param {HTMLElement} button */
+function copyAnswer(button) {
+  const article = button.closest(".message");
+  const answers = [...list.querySelectorAll(".message.assistant")];
+  const known = conversation.messages.filter((message) => message.role === "assistant");
+  const text = known.at(answers.indexOf(/** @type {Element} */ (article)) - answers.length)?.content;
+  void copy(button, text ?? "");
+}
+
+/** @type {Record<string, (button: HTMLElement) => void>} */
+const actions = {
+  "copy-answer": copyAnswer,
+  "copy-code": (button) => void copy(button, button.closest("figure")?.querySelector("code")?.textContent ?? ""),
+  edit: editLast,
+  example: (button) => send(/** @type {HTMLButtonElement} */ (button).value),
+  "new-chat": newChat,
+  regenerate,
+  "scroll-down": shortcuts.scrollDown,
+  settings: openSettings,
+  stop,
+};
+
+document.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const button = event.target instanceof Element ? event.target.closest("[data-action]") : null;
+  const action = button instanceof HTMLElement ? actions[button.dataset.action ?? ""] : undefined;
+  if (!action || !(button instanceof HTMLElement)) return;
+  event.preventDefault();
+  action(button);
+});
+
+/** Shows the conversation that the page came with, or that a reload of this tab has left. */
+async function restore() {
+  if (page.history.length > 0) {
+    page.history.forEach((message) => conversation.messages.push(message));
+    conversation.keep();
+    addCopyButtons(list);
+    shortcuts.scrollDown();
+    return;
+  }
+  const kept = conversation.kept();
+  if (kept.length === 0) return;
+  conversation.messages.push(...kept);
+  welcome.hidden = true;
+  const answers = kept.filter((message) => message.role === "assistant").map((message) => message.content);
+  const html = answers.length > 0 ? await htmlOf(answers).catch(() => []) : [];
+  for (const message of kept) {
+    if (message.role === "user") addUser(message.content);
+    else showKept(message, html.shift());
+  }
+  shortcuts.scrollDown();
+}
+
+/**
+ * @param {conversation.Message} message
+ * @param {string | undefined} html missing where the server could not be asked
+ */
+function showKept(message, html) {
+  const article = addArticle("assistant-message");
+  const element = part(article, ".answer");
+  part(article, ".figures").textContent = message.figures ?? "";
+  part(article, ".figures").title = message.figuresTitle ?? "";
+  if (html === undefined) {
+    const plain = document.createElement("p");
+    plain.className = "raw";
+    plain.textContent = message.content;
+    element.append(plain);
+    return;
+  }
+  const answer = new Answer(element, { whole: false, shown: () => {} });
+  answer.replace(html);
+  answer.end();
+  announcer.clear();
+}
+
+composer.connect({ send: (text) => running || send(text), editLast });
+shortcuts.connect({ stop, newChat });
+await restore();
