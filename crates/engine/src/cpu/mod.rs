@@ -1,8 +1,10 @@
 //! The fast twins of the operations, one folder per kernel path.
 
+pub(crate) mod attention;
 pub(crate) mod lanes;
 pub(crate) mod log_softmax;
 pub(crate) mod matmul;
+mod prefetch;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod swiglu;

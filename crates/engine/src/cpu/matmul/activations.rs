@@ -23,7 +23,7 @@ pub(super) const CORRECTION: usize = 9;
 /// Added to a float of magnitude below 2^22, leaves it rounded to even in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// 2^-100.
-const NEGLIGIBLE: f32 = f32::from_bits((127 - 100) << 23);
+pub(super) const NEGLIGIBLE: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Writes the records of one row. Inlined into each kernel path, so that it is compiled for the
 /// path's vectors; every path gets the same bits.

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, QUANTS_BYTES, Rows};
+use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, Quants, Rows};
 use crate::{Dtype, KernelPath};
 
 /// Kernels for processors with AVX2, FMA and F16C; made only where these are found.
@@ -41,7 +41,7 @@ impl Kernels for Avx2 {
         panel: &[u8],
         first: usize,
         scales: &mut [BlockScales],
-        quants: &mut [[u8; QUANTS_BYTES]],
+        quants: &mut [Quants],
     ) {
         // SAFETY: an `Avx2` exists only where its instructions do.
         unsafe { expand(dtype, panel, first, scales, quants) }
@@ -96,7 +96,7 @@ fn expand(
     panel: &[u8],
     first: usize,
     scales: &mut [BlockScales],
-    quants: &mut [[u8; QUANTS_BYTES]],
+    quants: &mut [Quants],
 ) {
     expand::expand(dtype, panel, first, scales, quants, |bytes| halves(bytes));
 }
@@ -151,11 +151,11 @@ unsafe fn tile<const R: usize>(
     sums: &mut [Columns],
 ) {
     let parts = if form.split { 2 } else { 1 };
+    let (quants, stride) = blocks.quants.start();
     for (b, scales) in blocks.scales.iter().enumerate() {
         // SAFETY: block `b` is one of those that the caller vouches for.
-        let (quants, records) = unsafe {
-            (blocks.quants.as_ptr().add(b * blocks.stride), rows.words.as_ptr().add(b * RECORD))
-        };
+        let (quants, records) =
+            unsafe { (quants.add(b * stride), rows.words.as_ptr().add(b * RECORD)) };
         // SAFETY: `at` lies inside a record of one of the `R` rows.
         let word = |r: usize, at: usize| unsafe { *records.add(r * rows.stride + at) };
         for (half, part) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|x| x.1 < parts) {

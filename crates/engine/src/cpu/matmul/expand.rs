@@ -1,6 +1,6 @@
 //! Packed blocks into operands, in plain Rust that each kernel path compiles for its vectors.
 
-use super::kernels::{BlockScales, Columns, QUANTS_BYTES};
+use super::kernels::{BlockScales, Columns, Quants};
 use crate::Dtype;
 use crate::matrix::layout::{BlockLayout, PANEL_COLUMNS};
 
@@ -14,7 +14,7 @@ pub(super) fn expand(
     panel: &[u8],
     first: usize,
     scales: &mut [BlockScales],
-    quants: &mut [[u8; QUANTS_BYTES]],
+    quants: &mut [Quants],
     halves: impl Fn(&[u8; LINE]) -> Columns,
 ) {
     let Some(layout) = BlockLayout::of(dtype) else { return };
@@ -48,11 +48,13 @@ fn expand_scales(
     let (groups, _) = block.as_chunks::<PANEL_COLUMNS>();
     let d = halves(&header[0]);
     match dtype {
-        Dtype::Q4_1 | Dtype::Q5_1 => *out = scales(d, out.scale[1], halves(&header[1])),
+        Dtype::Q4_1 | Dtype::Q5_1 => {
+            out.scale[0] = d;
+            out.min = halves(&header[1]);
+        }
         Dtype::Q4K | Dtype::Q5K => {
-            let scale = product(&d, |c| f32::from(groups[0][c]));
-            let min = product(&halves(&header[1]), |c| -f32::from(groups[1][c]));
-            *out = scales(scale, out.scale[1], min);
+            out.scale[0] = product(&d, |c| f32::from(groups[0][c]));
+            out.min = product(&halves(&header[1]), |c| -f32::from(groups[1][c]));
         }
         Dtype::Q6K => {
             out.scale =
@@ -63,21 +65,16 @@ fn expand_scales(
 }
 
 #[inline(always)]
-fn scales(first: Columns, second: Columns, min: Columns) -> BlockScales {
-    BlockScales { scale: [first, second], min }
-}
-
-#[inline(always)]
 fn product(d: &Columns, factor: impl Fn(usize) -> f32) -> Columns {
     Columns(std::array::from_fn(|c| d.0[c] * factor(c)))
 }
 
 /// One byte a quant out of nibbles and `HIGH` more bits, by the layout in `matrix::layout`.
 #[inline(always)]
-fn expand_quants<const HIGH: usize>(packed: &[u8], out: &mut [u8; QUANTS_BYTES]) {
+fn expand_quants<const HIGH: usize>(packed: &[u8], out: &mut Quants) {
     let (packed, _) = packed.as_chunks::<LINE>();
     let (nibbles, planes) = packed.split_at(8);
-    let (out, _) = out.as_chunks_mut::<LINE>();
+    let (out, _) = out.0.as_chunks_mut::<LINE>();
     for pair in 0..4 {
         for half in 0..2 {
             let nibbles = &nibbles[2 * pair + half];
@@ -116,12 +113,11 @@ pub(super) fn expand_floats(
             let (pairs, _) = panel.as_chunks::<{ 2 * LINE }>();
             for (out, pair) in out.as_chunks_mut::<2>().0.iter_mut().zip(&pairs[first / 2..]) {
                 let (lanes, _) = pair.as_chunks::<4>();
+                let lanes: [u32; PANEL_COLUMNS] =
+                    std::array::from_fn(|c| u32::from_le_bytes(lanes[c]));
                 // The odd element comes first, as in the processor's own instruction.
-                for (c, lane) in lanes.iter().enumerate() {
-                    let lane = u32::from_le_bytes(*lane);
-                    out[0].0[c] = f32::from_bits(lane & 0xffff_0000);
-                    out[1].0[c] = f32::from_bits(lane << 16);
-                }
+                out[0] = Columns(lanes.map(|lane| f32::from_bits(lane & 0xffff_0000)));
+                out[1] = Columns(lanes.map(|lane| f32::from_bits(lane << 16)));
             }
         }
         _ => {

@@ -6,12 +6,12 @@
 use std::cell::Cell;
 
 use super::kernels::{Columns, FloatRows, Kernels, Scratch, tiles, with_scratch};
-use super::{Product, STREAM_ROWS};
+use super::{PanelOutput, Product};
 use crate::dtype::half::{bf16_to_f32, f32_to_bf16};
 use crate::{Dtype, Tensor};
 
-/// Elements along `k` that are expanded at once while a panel streams: 8 KB of f32.
-const STREAM_DEPTH: usize = 64;
+/// Elements along `k` that are expanded at once: 16 KB of f32, which stay in the first-level cache.
+const PIECE_DEPTH: usize = 128;
 
 thread_local! {
     static ROUNDED: Cell<Vec<f32>> = Cell::default();
@@ -25,11 +25,9 @@ pub(super) fn run(product: &Product<'_>, kernels: impl Kernels, out: &mut Tensor
     } else {
         FloatRows { values: product.x.values(), stride: product.x.columns() }
     };
-    product.for_panels(out, |panel, sums| {
-        with_scratch(|scratch| {
-            let panel = product.part.panels_from(panel);
-            multiply(kernels, product.part.dtype, panel, rows, scratch, sums);
-        });
+    product.for_panels(out, rows.stride * size_of::<f32>(), |index, out| {
+        let panel = Panel { dtype: product.part.dtype, bytes: product.part.panels_from(index) };
+        with_scratch(|scratch| multiply(kernels, &panel, rows, scratch, out));
     });
     ROUNDED.set(rounded);
 }
@@ -54,26 +52,37 @@ fn round<'a>(product: &Product<'_>, rounded: &'a mut Vec<f32>) -> FloatRows<'a> 
     FloatRows { values: rounded, stride }
 }
 
-/// The sums of all rows over one panel.
+/// One panel over a block of rows: expanded piece by piece, all rows over each piece.
 fn multiply<K: Kernels>(
     kernels: K,
-    dtype: Dtype,
-    panel: &[u8],
+    panel: &Panel<'_>,
     rows: FloatRows<'_>,
     scratch: &mut Scratch,
-    sums: &mut [Columns],
+    out: &mut PanelOutput<'_, '_>,
 ) {
     let depth = rows.stride;
-    let step = if sums.len() > STREAM_ROWS { depth } else { STREAM_DEPTH.min(depth) };
-    let weights = &mut scratch.weights;
-    weights.resize(step.max(weights.len()), Columns::ZERO);
+    scratch.reserve_weights(PIECE_DEPTH, out.rows.len());
+    let Scratch { weights, sums, .. } = scratch;
+    let sums = &mut sums[..out.rows.len()];
     sums.fill(Columns::ZERO);
-    for first in (0..depth).step_by(step) {
-        let weights = &mut weights[..step.min(depth - first)];
-        kernels.expand_floats(dtype, panel, first, weights);
-        for tile in tiles(sums.len(), K::FLOAT_TILE_ROWS) {
-            let values = &rows.values[tile.start * rows.stride + first..];
-            kernels.float_tile(weights, FloatRows { values, ..rows }, &mut sums[tile]);
+    for first in (0..depth).step_by(PIECE_DEPTH) {
+        let weights = &mut weights[..PIECE_DEPTH.min(depth - first)];
+        let last = first + weights.len() == depth;
+        kernels.expand_floats(panel.dtype, panel.bytes, first, weights);
+        for tile in tiles(0..sums.len(), K::FLOAT_TILE_ROWS) {
+            if last {
+                out.prefetch(tile.clone());
+            }
+            let at = (out.rows.start + tile.start) * rows.stride + first;
+            let rows = FloatRows { values: &rows.values[at..], ..rows };
+            kernels.float_tile(weights, rows, &mut sums[tile]);
         }
     }
+    out.store(sums);
+}
+
+/// A panel as it is stored.
+struct Panel<'a> {
+    dtype: Dtype,
+    bytes: &'a [u8],
 }

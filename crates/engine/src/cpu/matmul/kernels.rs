@@ -1,6 +1,7 @@
 //! What a kernel path provides, and the operands that it works on.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::activations::RECORD;
 use crate::Dtype;
@@ -32,6 +33,15 @@ impl BlockScales {
 /// Bytes of a block's quants when there is one to a byte: 8 groups × 2 halves × 64.
 pub(super) const QUANTS_BYTES: usize = BLOCK * PANEL_COLUMNS;
 
+/// A block's quants, one to a byte.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Quants(pub(super) [u8; QUANTS_BYTES]);
+
+impl Quants {
+    pub(super) const ZERO: Self = Self([0; QUANTS_BYTES]);
+}
+
 /// How a quantized type's quants become numbers: `scale * (quant - offset)` or
 /// `scale * quant + min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +68,39 @@ impl Form {
     }
 }
 
+/// Some blocks' quants: expanded, or in a panel whose quants are operands as they lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum QuantBlocks<'a> {
+    Expanded(&'a [Quants]),
+    /// `QUANTS_BYTES` at every multiple of `stride`.
+    InPlace {
+        bytes: &'a [u8],
+        stride: usize,
+    },
+}
+
+impl QuantBlocks<'_> {
+    /// Where the first block begins, and the bytes from one block to the next.
+    pub(super) fn start(&self) -> (*const u8, usize) {
+        match *self {
+            Self::Expanded(quants) => (quants.as_ptr().cast(), QUANTS_BYTES),
+            Self::InPlace { bytes, stride } => (bytes.as_ptr(), stride),
+        }
+    }
+
+    /// The quants of a block.
+    pub(super) fn block(&self, block: usize) -> &[u8] {
+        match *self {
+            Self::Expanded(quants) => &quants[block].0,
+            Self::InPlace { bytes, stride } => &bytes[block * stride..][..QUANTS_BYTES],
+        }
+    }
+}
+
 /// Some blocks of a panel as operands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocks<'a> {
-    /// [`QUANTS_BYTES`] at every multiple of `stride`, one block each.
-    pub(super) quants: &'a [u8],
-    pub(super) stride: usize,
+    pub(super) quants: QuantBlocks<'a>,
     /// One for each block.
     pub(super) scales: &'a [BlockScales],
 }
@@ -77,7 +114,7 @@ impl Blocks<'_> {
     pub(super) fn check(&self, rows: Rows<'_>, tile_rows: usize) {
         let count = self.scales.len();
         assert!(count > 0 && tile_rows > 0, "a tile has blocks and rows");
-        assert!(self.quants.len() >= (count - 1) * self.stride + QUANTS_BYTES, "quants of a tile");
+        assert_eq!(self.quants.block(count - 1).len(), QUANTS_BYTES, "quants of a tile");
         let words = (tile_rows - 1) * rows.stride + count * RECORD;
         assert!(rows.words.len() >= words, "records of a tile");
     }
@@ -130,7 +167,7 @@ pub(super) trait Kernels: Copy + Sync {
         panel: &[u8],
         first: usize,
         scales: &mut [BlockScales],
-        quants: &mut [[u8; QUANTS_BYTES]],
+        quants: &mut [Quants],
     );
 
     /// Adds the products of `sums.len()` rows, [`Kernels::TILE_ROWS`] at most, with all blocks.
@@ -148,13 +185,28 @@ pub(super) trait Kernels: Copy + Sync {
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) scales: Vec<BlockScales>,
-    pub(super) quants: Vec<[u8; QUANTS_BYTES]>,
+    pub(super) quants: Vec<Quants>,
     pub(super) weights: Vec<Columns>,
+    pub(super) sums: Vec<Columns>,
+}
+
+impl Scratch {
+    /// Makes room for some blocks and rows; what lies there is left from earlier work.
+    pub(super) fn reserve_blocks(&mut self, blocks: usize, rows: usize) {
+        self.scales.resize(blocks.max(self.scales.len()), BlockScales::ZERO);
+        self.quants.resize(blocks.max(self.quants.len()), Quants::ZERO);
+        self.sums.resize(rows.max(self.sums.len()), Columns::ZERO);
+    }
+
+    /// Makes room for some f32 weights and rows; what lies there is left from earlier work.
+    pub(super) fn reserve_weights(&mut self, depth: usize, rows: usize) {
+        self.weights.resize(depth.max(self.weights.len()), Columns::ZERO);
+        self.sums.resize(rows.max(self.sums.len()), Columns::ZERO);
+    }
 }
 
 thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
-    static SUMS: Cell<Vec<Columns>> = Cell::default();
 }
 
 /// Lends this thread's scratch.
@@ -165,17 +217,9 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     result
 }
 
-/// Lends this thread's running sums for `rows` rows; their values are left from earlier work.
-pub(super) fn with_sums<R>(rows: usize, work: impl FnOnce(&mut [Columns]) -> R) -> R {
-    let mut sums = SUMS.take();
-    sums.resize(rows.max(sums.len()), Columns::ZERO);
-    let result = work(&mut sums[..rows]);
-    SUMS.set(sums);
-    result
-}
-
-/// The sizes of tiles for `rows` rows: as few as possible, as equal as possible.
-pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let count = rows.div_ceil(most).max(1);
-    (0..count).map(move |i| i * rows / count..(i + 1) * rows / count)
+/// Cuts rows into tiles: as few as possible, as equal as possible.
+pub(super) fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.len().div_ceil(most).max(1);
+    let cut = move |i: usize| rows.start + i * rows.len() / count;
+    (0..count).map(move |i| cut(i)..cut(i + 1))
 }

@@ -2,7 +2,7 @@
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, QUANTS_BYTES, Rows};
+use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, Quants, Rows};
 use crate::Dtype;
 use crate::dtype::half::f16_to_f32;
 use crate::matrix::layout::PANEL_COLUMNS;
@@ -25,7 +25,7 @@ impl Kernels for Portable {
         panel: &[u8],
         first: usize,
         scales: &mut [BlockScales],
-        quants: &mut [[u8; QUANTS_BYTES]],
+        quants: &mut [Quants],
     ) {
         expand::expand(dtype, panel, first, scales, quants, halves);
     }
@@ -34,7 +34,7 @@ impl Kernels for Portable {
         for (r, sums) in sums.iter_mut().enumerate() {
             let (records, _) = rows.words[r * rows.stride..].as_chunks::<RECORD>();
             for (b, (scales, record)) in blocks.scales.iter().zip(records).enumerate() {
-                let quants = &blocks.quants[b * blocks.stride..][..QUANTS_BYTES];
+                let quants = blocks.quants.block(b);
                 block(form, scales, quants, record, sums);
             }
         }

@@ -6,17 +6,19 @@
 //! ```
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::activations::RECORD;
 use super::kernels::{
-    BlockScales, Blocks, Columns, Form, Kernels, QUANTS_BYTES, Rows, Scratch, tiles, with_scratch,
+    BlockScales, Blocks, Columns, Form, Kernels, QuantBlocks, Quants, Rows, Scratch, tiles,
+    with_scratch,
 };
-use super::{Product, STREAM_ROWS};
+use super::{PanelOutput, Product};
 use crate::matrix::layout::{BLOCK, BlockLayout};
 use crate::{Dtype, Tensor};
 
-/// Blocks that are expanded at once while a panel streams; K types share headers over these many.
-const STREAM_BLOCKS: usize = 8;
+/// Blocks that are expanded at once: with their scales 22 KB, which stay in the first-level cache.
+const PIECE_BLOCKS: usize = 16;
 
 thread_local! {
     static RECORDS: Cell<Vec<i32>> = Cell::default();
@@ -24,15 +26,16 @@ thread_local! {
 
 /// Multiplies with a quantized part.
 pub(super) fn run(product: &Product<'_>, kernels: impl Kernels, out: &mut Tensor) {
+    let dtype = product.part.dtype;
+    let Some(layout) = BlockLayout::of(dtype) else { return };
     let mut records = RECORDS.take();
     quantize(product, kernels, &mut records);
     let blocks = product.x.columns() / BLOCK;
     let rows = Rows { words: &records, stride: blocks * RECORD };
-    product.for_panels(out, |panel, sums| {
-        with_scratch(|scratch| {
-            let panel = product.part.panels_from(panel);
-            multiply(kernels, product.part.dtype, panel, rows, scratch, sums);
-        });
+    product.for_panels(out, blocks * RECORD * size_of::<i32>(), |index, out| {
+        let bytes = product.part.panels_from(index);
+        let panel = Panel { dtype, layout, form: Form::of(dtype), bytes };
+        with_scratch(|scratch| multiply(kernels, &panel, rows, scratch, out));
     });
     RECORDS.set(records);
 }
@@ -52,35 +55,59 @@ fn quantize(product: &Product<'_>, kernels: impl Kernels, records: &mut Vec<i32>
     });
 }
 
-/// The sums of all rows over one panel.
+/// One panel over a block of rows: expanded piece by piece, all rows over each piece.
 fn multiply<K: Kernels>(
     kernels: K,
-    dtype: Dtype,
-    panel: &[u8],
+    panel: &Panel<'_>,
     rows: Rows<'_>,
     scratch: &mut Scratch,
-    sums: &mut [Columns],
+    out: &mut PanelOutput<'_, '_>,
 ) {
-    let Some(layout) = BlockLayout::of(dtype) else { return };
-    let form = Form::of(dtype);
     let total = rows.stride / RECORD;
-    let step = if sums.len() > STREAM_ROWS { total } else { STREAM_BLOCKS.min(total) };
-    let Scratch { scales, quants, .. } = scratch;
-    scales.resize(step.max(scales.len()), BlockScales::ZERO);
-    quants.resize(step.max(quants.len()), [0; QUANTS_BYTES]);
+    scratch.reserve_blocks(PIECE_BLOCKS, out.rows.len());
+    let Scratch { scales, quants, sums, .. } = scratch;
+    let sums = &mut sums[..out.rows.len()];
     sums.fill(Columns::ZERO);
-    for first in (0..total).step_by(step) {
-        let count = step.min(total - first);
-        kernels.expand(dtype, panel, first, &mut scales[..count], &mut quants[..count]);
-        let (quants, stride) = if dtype == Dtype::Q8_0 {
-            (&panel[layout.block_at(first) + layout.quants_at..], layout.block_bytes)
-        } else {
-            (quants.as_flattened(), QUANTS_BYTES)
-        };
-        let blocks = Blocks { quants, stride, scales: &scales[..count] };
-        for tile in tiles(sums.len(), K::TILE_ROWS) {
-            let words = &rows.words[tile.start * rows.stride + first * RECORD..];
-            kernels.tile(form, blocks, Rows { words, ..rows }, &mut sums[tile]);
+    for first in (0..total).step_by(PIECE_BLOCKS) {
+        let piece = first..(first + PIECE_BLOCKS).min(total);
+        let last = piece.end == total;
+        let blocks = panel.expand(kernels, piece, scales, quants);
+        for tile in tiles(0..sums.len(), K::TILE_ROWS) {
+            if last {
+                out.prefetch(tile.clone());
+            }
+            let at = (out.rows.start + tile.start) * rows.stride + first * RECORD;
+            let rows = Rows { words: &rows.words[at..], ..rows };
+            kernels.tile(panel.form, blocks, rows, &mut sums[tile]);
         }
+    }
+    out.store(sums);
+}
+
+/// A panel as it is stored.
+struct Panel<'a> {
+    dtype: Dtype,
+    layout: BlockLayout,
+    form: Form,
+    bytes: &'a [u8],
+}
+
+impl Panel<'_> {
+    fn expand<'a>(
+        &'a self,
+        kernels: impl Kernels,
+        blocks: Range<usize>,
+        scales: &'a mut [BlockScales],
+        quants: &'a mut [Quants],
+    ) -> Blocks<'a> {
+        let (scales, quants) = (&mut scales[..blocks.len()], &mut quants[..blocks.len()]);
+        kernels.expand(self.dtype, self.bytes, blocks.start, scales, quants);
+        if self.dtype == Dtype::Q8_0 {
+            let at = self.layout.block_at(blocks.start) + self.layout.quants_at;
+            let quants =
+                QuantBlocks::InPlace { bytes: &self.bytes[at..], stride: self.layout.block_bytes };
+            return Blocks { quants, scales };
+        }
+        Blocks { quants: QuantBlocks::Expanded(quants), scales }
     }
 }

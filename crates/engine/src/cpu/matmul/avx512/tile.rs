@@ -1,0 +1,118 @@
+//! The tiles: some rows of activations times the 32 columns of a panel, sums in registers.
+#![expect(unsafe_code, reason = "vector loads and stores by pointer")]
+#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
+#![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
+
+use std::arch::x86_64::*;
+
+use super::super::activations::{CORRECTION, RECORD, SCALE};
+use super::super::kernels::{Blocks, Columns, FloatRows, Rows};
+
+/// The two halves of a panel's columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load(columns: &Columns) -> [__m512; 2] {
+    // SAFETY: 32 floats are read, inside the array.
+    unsafe { [_mm512_loadu_ps(columns.0.as_ptr()), _mm512_loadu_ps(columns.0.as_ptr().add(16))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store(columns: &mut Columns, halves: [__m512; 2]) {
+    // SAFETY: 32 floats are written, inside the array.
+    unsafe {
+        _mm512_storeu_ps(columns.0.as_mut_ptr(), halves[0]);
+        _mm512_storeu_ps(columns.0.as_mut_ptr().add(16), halves[1]);
+    }
+}
+
+/// `R` rows × 32 columns over all blocks: `2 R` integer and `2 R` float accumulators.
+///
+/// # Safety
+///
+/// `blocks` hold the quants of all their scales, `rows` the records of `R` rows for them, `sums`
+/// `R` rows; the processor has the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
+    blocks: Blocks<'_>,
+    rows: Rows<'_>,
+    sums: &mut [Columns],
+) {
+    let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
+    let parts = if SPLIT { 2 } else { 1 };
+    let (quants, stride) = blocks.quants.start();
+    for (b, scales) in blocks.scales.iter().enumerate() {
+        // SAFETY: block `b` is one of those that the caller vouches for.
+        let (quants, records) =
+            unsafe { (quants.add(b * stride), rows.words.as_ptr().add(b * RECORD)) };
+        // SAFETY: `at` lies inside a record of one of the `R` rows.
+        let word = |r: usize, at: usize| unsafe { *records.add(r * rows.stride + at) };
+        for part in 0..parts {
+            let mut total: [[__m512i; 2]; R] = std::array::from_fn(|r| {
+                [_mm512_set1_epi32(if MIN { 0 } else { word(r, CORRECTION + part) }); 2]
+            });
+            for group in part * 8 / parts..(part + 1) * 8 / parts {
+                // SAFETY: two vectors of 64 bytes inside the block's quants.
+                let u = unsafe {
+                    [
+                        _mm512_loadu_si512(quants.add(group * 128).cast()),
+                        _mm512_loadu_si512(quants.add(group * 128 + 64).cast()),
+                    ]
+                };
+                for r in 0..R {
+                    let a = _mm512_set1_epi32(word(r, group));
+                    total[r][0] = _mm512_dpbusd_epi32(total[r][0], u[0], a);
+                    total[r][1] = _mm512_dpbusd_epi32(total[r][1], u[1], a);
+                }
+            }
+            let scale = load(&scales.scale[part]);
+            for r in 0..R {
+                let d = _mm512_castsi512_ps(_mm512_set1_epi32(word(r, SCALE)));
+                for half in 0..2 {
+                    let factor = _mm512_mul_ps(scale[half], d);
+                    let total = _mm512_cvtepi32_ps(total[r][half]);
+                    sum[r][half] = _mm512_fmadd_ps(factor, total, sum[r][half]);
+                }
+            }
+        }
+        if MIN {
+            let min = load(&scales.min);
+            for r in 0..R {
+                let total = _mm512_castsi512_ps(_mm512_set1_epi32(word(r, CORRECTION)));
+                for half in 0..2 {
+                    sum[r][half] = _mm512_fmadd_ps(min[half], total, sum[r][half]);
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        store(&mut sums[r], sum[r]);
+    }
+}
+
+/// `R` rows × 32 columns, one multiply-add for each `k`.
+///
+/// # Safety
+///
+/// `rows` hold `R` rows of `weights.len()` values, `sums` `R` rows; the processor has the
+/// instructions.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn float_tile<const R: usize>(
+    weights: &[Columns],
+    rows: FloatRows<'_>,
+    sums: &mut [Columns],
+) {
+    let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
+    for (k, weights) in weights.iter().enumerate() {
+        let weights = load(weights);
+        for r in 0..R {
+            // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
+            let x = _mm512_set1_ps(unsafe { *rows.values.as_ptr().add(r * rows.stride + k) });
+            sum[r][0] = _mm512_fmadd_ps(weights[0], x, sum[r][0]);
+            sum[r][1] = _mm512_fmadd_ps(weights[1], x, sum[r][1]);
+        }
+    }
+    for r in 0..R {
+        store(&mut sums[r], sum[r]);
+    }
+}
