@@ -119,3 +119,5 @@ fn without_oldest(conversation: &Conversation, dropped_messages: usize) -> Conve
     Conversation { messages }
 }
 
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,5 @@ pub fn derived_seed(seed: u64, index: usize) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+#[cfg(test)]
+mod tests;
