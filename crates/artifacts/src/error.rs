@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::StoredType;
+use crate::hash;
 
 /// What is wrong with a file or folder, or with a call that was to read or write one.
 ///
@@ -317,12 +318,12 @@ pub enum Error {
     },
 
     /// A header, index or manifest that is not the JSON it should be.
-    #[error("{what} is not valid: {source}; the file is damaged: download it again")]
+    #[error("{what} is not valid: {message}; the file is damaged: download it again")]
     Json {
         /// Which text.
         what: &'static str,
-        /// Where and why.
-        source: serde_json::Error,
+        /// Where and why, in the words of the JSON reader.
+        message: String,
     },
 
     /// A digest that is not 64 lowercase hexadecimal digits.
@@ -330,6 +331,79 @@ pub enum Error {
     Digest {
         /// What stands in its place, cut after 80 characters.
         text: String,
+    },
+
+    /// Something has the name under which a folder was to land. Remedy: another name, or remove it.
+    #[error("{path} is there already; choose another name, or remove it first")]
+    AlreadyThere {
+        /// The name.
+        path: PathBuf,
+    },
+
+    /// What was written is in place, but the folder above could not be synced.
+    #[error(
+        "{path} is written and whole, but may be lost if the power fails now: {source}; \
+         check the disk, then write it again"
+    )]
+    Unsettled {
+        /// The file or folder that landed.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+
+    /// A file name that could lead out of its folder or needs escapes.
+    #[error(
+        "{name:?} is not a plain file name: letters, digits, `.`, `-` and `_`, not first a dot, \
+         at most 128 bytes"
+    )]
+    FileName {
+        /// The name, cut after 128 characters.
+        name: String,
+    },
+
+    /// A manifest that says the right things in another form than the one that is written.
+    #[error(
+        "the manifest is not in the form of version {expected} (it states version {version}); \
+         it is damaged or of another version of this program: use an older copy of the folder"
+    )]
+    NotCanonical {
+        /// The version that it states.
+        version: u32,
+        /// The version that is read here.
+        expected: u32,
+    },
+
+    /// A file that the manifest lists is not there.
+    #[error("the manifest lists this file but it is missing; use an older copy of the folder")]
+    MissingFile,
+
+    /// A file that the manifest does not list.
+    #[error("the manifest does not list this file; remove it if it was put there by hand")]
+    Unlisted,
+
+    /// A file whose length is not the one in the manifest.
+    #[error(
+        "it has {found} bytes but the manifest says {expected}; it is damaged: use an older copy \
+         of the folder"
+    )]
+    WrongLength {
+        /// The length in the manifest.
+        expected: u64,
+        /// The length on disk.
+        found: u64,
+    },
+
+    /// A file whose bytes are not those that were written.
+    #[error(
+        "its SHA-256 is {found} but the manifest says {expected}; it is damaged: use an older copy \
+         of the folder"
+    )]
+    WrongDigest {
+        /// The digest in the manifest.
+        expected: hash::Digest,
+        /// The digest of the bytes on disk.
+        found: hash::Digest,
     },
 
     /// The file became shorter after it was opened.

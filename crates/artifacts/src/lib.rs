@@ -4,6 +4,7 @@
 //!    is treated as hostile: every length is checked against the file before anything is allocated.
 //! 2. [`StoredType`] names every element type that such a file may hold, with its block layout.
 //! 3. [`hash`] computes the SHA-256 of files and streams.
+//! 4. [`folder`] lands files and folders whole on a [`disk`], real or simulated.
 //!
 //! ```
 //! use artifacts::StoredType;
@@ -27,12 +28,15 @@
 mod error;
 mod stored_type;
 
+pub mod disk;
+pub mod folder;
 pub mod gguf;
 pub mod hash;
 pub mod safetensors;
 pub mod tensors;
 
 mod cursor;
+mod json;
 
 pub use error::Error;
 pub use stored_type::StoredType;

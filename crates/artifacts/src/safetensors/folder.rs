@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::SafetensorsFile;
 use crate::Error;
+use crate::json;
 use crate::tensors::{HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, TensorSource};
 
 /// The name of the file that holds a whole model.
@@ -158,8 +159,7 @@ fn read_index(path: &Path) -> Result<Index, Error> {
         .take(source.length())
         .read_to_end(&mut bytes)
         .map_err(|source| Error::io("read", path, source))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|source| Error::Json { what: "the index of shards", source }.in_file(path))
+    json::parse("the index of shards", &bytes).map_err(|error| error.in_file(path))
 }
 
 /// The part of an index that says which shard holds which tensor.

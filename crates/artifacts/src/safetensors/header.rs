@@ -13,7 +13,7 @@ use crate::tensors::{
     DIMENSIONS_MAX, HEADER_BYTES_MAX, Layout, NAME_BYTES_MAX, TENSORS_MAX, TensorInfo, TensorTable,
     bytes_of_shape,
 };
-use crate::{Error, StoredType};
+use crate::{Error, StoredType, json};
 
 /// The length that precedes the header takes this many bytes.
 const LENGTH_BYTES: u64 = 8;
@@ -28,14 +28,15 @@ pub(super) fn parse<R: Read>(source: R, file_length: u64) -> Result<Safetensors,
     }
     let bytes = cursor.bytes("the header", length)?;
     let data_offset = cursor.position();
-    let json = |source| Error::Json { what: "the header", source };
     // A file that begins with anything but `{` could pass for a file of another kind.
     if bytes.first() != Some(&b'{') {
-        return Err(json(de::Error::custom("it does not begin with a brace")));
+        let message = "it does not begin with a brace".to_owned();
+        return Err(Error::Json { what: "the header", message });
     }
-    let text = str::from_utf8(&bytes)
-        .map_err(|_| Error::NotUtf8 { what: "the header", offset: LENGTH_BYTES })?;
-    let Header { metadata, entries } = serde_json::from_str(text).map_err(json)?;
+    if str::from_utf8(&bytes).is_err() {
+        return Err(Error::NotUtf8 { what: "the header", offset: LENGTH_BYTES });
+    }
+    let Header { metadata, entries } = json::parse("the header", &bytes)?;
     drop(bytes);
 
     let mut tensors = Vec::with_capacity(entries.len());
