@@ -40,7 +40,8 @@ def main():
 
 
 def compare(tool, path):
-    ours = json.loads(subprocess.run([tool, "describe", path], check=True, capture_output=True).stdout)
+    described = subprocess.run([tool, "describe", path], check=True, capture_output=True)
+    ours = json.loads(described.stdout)
     theirs = describe_gguf(path) if path.suffix == ".gguf" else describe_safetensors(path)
     assert ours["tensors"].keys() == theirs["tensors"].keys(), path
     for name, tensor in theirs["tensors"].items():
@@ -67,7 +68,8 @@ def describe_gguf(path):
         }
         for tensor in reader.tensors
     }
-    return {"metadata": {key: field.contents() for key, field in fields.items()}, "tensors": tensors}
+    metadata = {key: field.contents() for key, field in fields.items()}
+    return {"metadata": metadata, "tensors": tensors}
 
 
 def describe_safetensors(path):
@@ -102,16 +104,18 @@ def write_gguf(path):
     writer.add_array("types", [3, 1, -1])
     writer.add_array("scores", [0.5, -1.25])
     writer.add_array("truths", [True, False])
-    for dtype in [numpy.float32, numpy.float16, numpy.float64, numpy.int8, numpy.int16, numpy.int32, numpy.int64]:
-        writer.add_tensor(f"{dtype.__name__}.weight", (random.standard_normal((3, 5)) * 100).astype(dtype))
+    for name in ["float32", "float16", "float64", "int8", "int16", "int32", "int64"]:
+        data = (random.standard_normal((3, 5)) * 100).astype(name)
+        writer.add_tensor(f"{name}.weight", data)
     for dtype in ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16"]:
         dtype = gguf.GGMLQuantizationType[dtype]
         data = gguf.quants.quantize(random.standard_normal((3, 64)).astype(numpy.float32), dtype)
         writer.add_tensor(f"{dtype.name}.weight", data, raw_dtype=dtype)
     for dtype in ["Q4_K", "Q5_K", "Q6_K"]:
         dtype = gguf.GGMLQuantizationType[dtype]
-        elements, size = gguf.GGML_QUANT_SIZES[dtype]
-        writer.add_tensor(f"{dtype.name}.weight", random.integers(0, 256, (2, size), numpy.uint8), raw_dtype=dtype)
+        _, size = gguf.GGML_QUANT_SIZES[dtype]
+        data = random.integers(0, 256, (2, size), numpy.uint8)
+        writer.add_tensor(f"{dtype.name}.weight", data, raw_dtype=dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -121,7 +125,8 @@ def write_gguf(path):
 def write_safetensors(folder):
     generator = torch.Generator().manual_seed(1)
     tensors = {
-        name: (torch.rand((3, 5), generator=generator) * 2).to(dtype) for dtype, name in TORCH_NAMES.items()
+        name: (torch.rand((3, 5), generator=generator) * 2).to(dtype)
+        for dtype, name in TORCH_NAMES.items()
     }
     tensors["scalar"] = torch.tensor(1.5)
     tensors["empty"] = torch.zeros((0, 4))

@@ -1,4 +1,4 @@
-//! Describes a GGUF file, a SafeTensors file or a folder of shards as JSON, or writes samples of them.
+//! Describes GGUF files, SafeTensors files and folders of shards as JSON, or writes samples of them.
 //!
 //! `containers describe PATH` prints metadata, and of each tensor name, type, shape and digest;
 //! `containers write FOLDER` writes `rust.gguf` and `rust.safetensors` with tensors of all types.

@@ -1,7 +1,7 @@
 //! The few calls on a disk that a safe save consists of: of the real disk, or of a simulated one.
 //!
-//! [`SimulatedDisk`] knows what a power cut may take back, and fails any call that a test picks. Code
-//! that must not lose data takes a [`Disk`] and is tried against it, call by call.
+//! [`SimulatedDisk`] knows what a power cut may take back, and fails any call that a test picks.
+//! Code that must not lose data takes a [`Disk`] and is tried against it, call by call.
 
 mod real;
 mod simulated;

@@ -44,7 +44,7 @@ impl Default for Manifest {
 }
 
 impl Manifest {
-    /// Parses a manifest; only the form that [`Manifest::to_json`] writes is accepted, byte by byte.
+    /// Parses a manifest; only the form that [`Manifest::to_json`] writes is accepted, to the byte.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! GGUF, the container of llama.cpp and its family: versions 2 and 3, little-endian.
 //!
-//! A file is: magic, version, counts; the metadata; one entry for each tensor; padding; the tensors,
+//! A file is: magic, version, counts; the metadata; an entry for each tensor; padding; the tensors,
 //! each padded to `general.alignment`. Nothing else may be in it: a hole or a trailing byte is
 //! refused, since a second file could hide there.
 //!

@@ -66,7 +66,7 @@ impl SafetensorsFolder {
     ///
     /// # Errors
     ///
-    /// As [`SafetensorsFile::read`]; [`Error::MissingTensor`] where the folder has none of that name.
+    /// As [`SafetensorsFile::read`]; [`Error::MissingTensor`] where the folder has none so named.
     pub fn read(&self, tensor: &TensorInfo) -> Result<Vec<u8>, Error> {
         match self.shard_of.get(&tensor.name) {
             Some(&shard) => self.shards[shard].read(tensor),
