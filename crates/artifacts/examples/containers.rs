@@ -1,4 +1,4 @@
-//! Describes GGUF files, SafeTensors files and folders of shards as JSON, or writes samples of them.
+//! Describes GGUF files, SafeTensors files and folders of shards as JSON, or writes samples.
 //!
 //! `containers describe PATH` prints metadata, and of each tensor name, type, shape and digest;
 //! `containers write FOLDER` writes `rust.gguf` and `rust.safetensors` with tensors of all types.
