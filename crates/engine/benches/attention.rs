@@ -7,7 +7,7 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache, forward, store};
+use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache, PAGE_TOKENS, forward, store};
 use engine::ops::{rms_norm, rope, swiglu};
 use engine::{Device, DeviceOptions, Tensor};
 
@@ -32,9 +32,7 @@ fn main() -> Result<(), engine::Error> {
     };
     let pages: Vec<u32> = (0..65).collect();
     let mut cache = KvCache::new(&device, &shape, pages.len());
-    for first in (0..4160).step_by(520) {
-        step(&device, &mut cache, &pages, first, 520);
-    }
+    fill(&device, &mut cache, &pages);
     for (rows, positions) in [(512, &[0][..]), (1, &[128, 1024, 4096]), (8, &[128, 1024])] {
         for &position in positions {
             let mut best = [f64::INFINITY; 2];
@@ -58,6 +56,22 @@ fn main() -> Result<(), engine::Error> {
     Ok(())
 }
 
+/// Keys and values for all positions of all layers.
+fn fill(device: &Device, cache: &mut KvCache, pages: &[u32]) {
+    let tokens = pages.len() * PAGE_TOKENS;
+    let qkv = numbers(device, tokens);
+    let rows: Vec<AttentionRow<'_>> =
+        (0..tokens).map(|position| AttentionRow { pages, position }).collect();
+    for layer in 0..LAYERS {
+        store(device, cache, layer, &qkv, &rows);
+    }
+}
+
+fn numbers(device: &Device, rows: usize) -> Tensor {
+    let values: Vec<f32> = (0..rows * COLUMNS).map(|i| (i * 7919 % 2003) as f32 / 1000.0).collect();
+    Tensor::from_slice(device, rows, COLUMNS, &values)
+}
+
 /// One step of `rows` tokens through all layers; milliseconds of store and of forward.
 fn step(
     device: &Device,
@@ -66,8 +80,7 @@ fn step(
     first: usize,
     rows: usize,
 ) -> [f64; 2] {
-    let values: Vec<f32> = (0..rows * COLUMNS).map(|i| (i * 7919 % 2003) as f32 / 1000.0).collect();
-    let qkv = Tensor::from_slice(device, rows, COLUMNS, &values);
+    let qkv = numbers(device, rows);
     let mut out = Tensor::zeros(device, rows, HEADS * HEAD_SIZE);
     let rows: Vec<AttentionRow<'_>> =
         (first..first + rows).map(|position| AttentionRow { pages, position }).collect();

@@ -23,33 +23,52 @@ pub(super) const CORRECTION: usize = 9;
 /// Added to a float of magnitude below 2^22, leaves it rounded to even in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// 2^-100.
-pub(super) const NEGLIGIBLE: f32 = f32::from_bits((127 - 100) << 23);
+const NEGLIGIBLE: f32 = f32::from_bits((127 - 100) << 23);
 
-/// Writes the records of one row. Inlined into each kernel path, so that it is compiled for the
-/// path's vectors; every path gets the same bits.
+/// Writes the records of one row, one word at every `step`. Inlined into each kernel path, so that
+/// it is compiled for the path's vectors; every path gets the same bits.
 #[inline(always)]
-pub(super) fn quantize(x: &[f32], form: Form, records: &mut [i32]) {
+pub(super) fn quantize(x: &[f32], form: Form, records: &mut [i32], step: usize) {
     let (blocks, _) = x.as_chunks::<BLOCK>();
-    let (records, _) = records.as_chunks_mut::<RECORD>();
-    for (block, record) in blocks.iter().zip(records) {
+    for (b, block) in blocks.iter().enumerate() {
         // As integers, magnitudes keep their order, with infinity and NaN above the rest.
         let peak = block.iter().fold(0, |peak, v| (v.to_bits() & 0x7fff_ffff).max(peak));
-        let peak = f32::from_bits(peak);
-        let (scale, inverse) =
-            if peak < NEGLIGIBLE { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) };
+        let (scale, inverse) = scale(f32::from_bits(peak));
         let quants = block.map(|v| round(v * inverse));
-        let halves = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
+        let mut record = [0; RECORD];
         for (word, quad) in record.iter_mut().zip(quants.as_chunks::<4>().0) {
             *word = quad.iter().rev().fold(0, |word, quant| (word << 8) | (quant & 0xff));
         }
-        record[SCALE] = scale.to_bits().cast_signed();
-        let sum = halves[0] + halves[1];
-        record[CORRECTION] = if form.min {
-            (scale * sum as f32).to_bits().cast_signed()
-        } else {
-            -form.offset * if form.split { halves[0] } else { sum }
-        };
-        record[CORRECTION + 1] = -form.offset * halves[1];
+        let sums = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
+        finish(&mut record, form, scale, sums);
+        write(&record, &mut records[b * RECORD * step..], step);
+    }
+}
+
+/// The scale of a block and what its values are multiplied with.
+#[inline(always)]
+pub(super) fn scale(peak: f32) -> (f32, f32) {
+    if peak < NEGLIGIBLE { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) }
+}
+
+/// Adds scale and corrections to a record; `sums` are those of the two halves' quants.
+#[inline(always)]
+pub(super) fn finish(record: &mut [i32; RECORD], form: Form, scale: f32, sums: [i32; 2]) {
+    let sum = sums[0] + sums[1];
+    record[SCALE] = scale.to_bits().cast_signed();
+    record[CORRECTION] = if form.min {
+        (scale * sum as f32).to_bits().cast_signed()
+    } else {
+        -form.offset * if form.split { sums[0] } else { sum }
+    };
+    record[CORRECTION + 1] = -form.offset * sums[1];
+}
+
+/// Spreads a record over the rows of its tile.
+#[inline(always)]
+pub(super) fn write(record: &[i32; RECORD], records: &mut [i32], step: usize) {
+    for (word, value) in records.iter_mut().step_by(step).zip(record) {
+        *word = *value;
     }
 }
 

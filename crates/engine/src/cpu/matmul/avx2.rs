@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, Quants, Rows};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
 use crate::{Dtype, KernelPath};
 
 /// Kernels for processors with AVX2, FMA and F16C; made only where these are found.
@@ -30,9 +30,9 @@ impl Kernels for Avx2 {
     const TILE_ROWS: usize = 4;
     const FLOAT_TILE_ROWS: usize = 3;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]) {
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
         // SAFETY: an `Avx2` exists only where its instructions do.
-        unsafe { quantize(x, form, records) }
+        unsafe { quantize(x, form, records, step) }
     }
 
     fn expand(
@@ -47,18 +47,18 @@ impl Kernels for Avx2 {
         unsafe { expand(dtype, panel, first, scales, quants) }
     }
 
-    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]) {
-        blocks.check(rows, sums.len());
+    fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]) {
+        blocks.check(records, sums.len());
         // SAFETY: an `Avx2` exists only where its instructions do; the slices were measured, and
         // the match hands over the number of sums.
         unsafe {
             match sums.len() {
-                1 => tile::<1>(form, blocks, rows, sums),
-                2 => tile::<2>(form, blocks, rows, sums),
-                3 => tile::<3>(form, blocks, rows, sums),
+                1 => tile::<1>(form, blocks, records, sums),
+                2 => tile::<2>(form, blocks, records, sums),
+                3 => tile::<3>(form, blocks, records, sums),
                 count => {
                     assert_eq!(count, 4, "rows of a tile");
-                    tile::<4>(form, blocks, rows, sums);
+                    tile::<4>(form, blocks, records, sums);
                 }
             }
         }
@@ -69,16 +69,16 @@ impl Kernels for Avx2 {
         unsafe { expand_floats(dtype, panel, first, out) }
     }
 
-    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]) {
-        rows.check(weights.len(), sums.len());
+    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+        assert!(values.len() >= weights.len() * sums.len(), "values of a tile");
         // SAFETY: as for `tile`.
         unsafe {
             match sums.len() {
-                1 => float_tile::<1>(weights, rows, sums),
-                2 => float_tile::<2>(weights, rows, sums),
+                1 => float_tile::<1>(weights, values, sums),
+                2 => float_tile::<2>(weights, values, sums),
                 count => {
                     assert_eq!(count, 3, "rows of a tile");
-                    float_tile::<3>(weights, rows, sums);
+                    float_tile::<3>(weights, values, sums);
                 }
             }
         }
@@ -86,8 +86,8 @@ impl Kernels for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn quantize(x: &[f32], form: Form, records: &mut [i32]) {
-    activations::quantize(x, form, records);
+fn quantize(x: &[f32], form: Form, records: &mut [i32], step: usize) {
+    activations::quantize(x, form, records, step);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -141,13 +141,13 @@ fn store(columns: &mut Columns, eighth: usize, values: __m256) {
 ///
 /// # Safety
 ///
-/// `blocks` hold the quants of all their scales, `rows` the records of `R` rows for them, `sums`
-/// `R` rows; the processor has the instructions.
+/// `blocks` hold the quants of all their scales, `records` those of `R` rows for them, `sums` `R`
+/// rows; the processor has the instructions.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const R: usize>(
     form: Form,
     blocks: Blocks<'_>,
-    rows: Rows<'_>,
+    records: &[i32],
     sums: &mut [Columns],
 ) {
     let parts = if form.split { 2 } else { 1 };
@@ -155,9 +155,9 @@ unsafe fn tile<const R: usize>(
     for (b, scales) in blocks.scales.iter().enumerate() {
         // SAFETY: block `b` is one of those that the caller vouches for.
         let (quants, records) =
-            unsafe { (quants.add(b * stride), rows.words.as_ptr().add(b * RECORD)) };
-        // SAFETY: `at` lies inside a record of one of the `R` rows.
-        let word = |r: usize, at: usize| unsafe { *records.add(r * rows.stride + at) };
+            unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
+        // SAFETY: `at` lies inside the block's records, `r` is one of `R` rows.
+        let word = |r: usize, at: usize| unsafe { *records.add(at * R + r) };
         for (half, part) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|x| x.1 < parts) {
             let groups = part * 8 / parts..(part + 1) * 8 / parts;
             // SAFETY: as above; a half's vectors lie inside the block's quants.
@@ -272,14 +272,10 @@ unsafe fn load_group(quants: *const u8, group: usize) -> [__m256i; 2] {
 ///
 /// # Safety
 ///
-/// `rows` hold `R` rows of `weights.len()` values, `sums` `R` rows; the processor has the
+/// `values` hold `R` for each of `weights`, `sums` `R` rows; the processor has the
 /// instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn float_tile<const R: usize>(
-    weights: &[Columns],
-    rows: FloatRows<'_>,
-    sums: &mut [Columns],
-) {
+unsafe fn float_tile<const R: usize>(weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
     let mut sum = [[_mm256_setzero_ps(); 4]; R];
     for r in 0..R {
         for i in 0..4 {
@@ -289,7 +285,7 @@ unsafe fn float_tile<const R: usize>(
     for (k, weights) in weights.iter().enumerate() {
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
-            let x = _mm256_set1_ps(unsafe { *rows.values.as_ptr().add(r * rows.stride + k) });
+            let x = _mm256_set1_ps(unsafe { *values.as_ptr().add(k * R + r) });
             for i in 0..4 {
                 sum[r][i] = _mm256_fmadd_ps(load(weights, i), x, sum[r][i]);
             }

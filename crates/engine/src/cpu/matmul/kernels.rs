@@ -1,7 +1,6 @@
 //! What a kernel path provides, and the operands that it works on.
 
 use std::cell::Cell;
-use std::ops::Range;
 
 use super::activations::RECORD;
 use crate::Dtype;
@@ -106,46 +105,16 @@ pub(super) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Measures the slices of a tile.
+    /// Measures the operands of a tile.
     ///
     /// # Panics
     ///
     /// Panics if quants or records of a block are missing, or there is no row or no block.
-    pub(super) fn check(&self, rows: Rows<'_>, tile_rows: usize) {
+    pub(super) fn check(&self, records: &[i32], tile_rows: usize) {
         let count = self.scales.len();
         assert!(count > 0 && tile_rows > 0, "a tile has blocks and rows");
         assert_eq!(self.quants.block(count - 1).len(), QUANTS_BYTES, "quants of a tile");
-        let words = (tile_rows - 1) * rows.stride + count * RECORD;
-        assert!(rows.words.len() >= words, "records of a tile");
-    }
-}
-
-/// Some rows of quantized activations, from some block on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows<'a> {
-    /// Records of [`RECORD`] words, one for each block.
-    pub(super) words: &'a [i32],
-    /// Words from one row to the next.
-    pub(super) stride: usize,
-}
-
-/// Some rows of f32 activations, from some `k` on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FloatRows<'a> {
-    pub(super) values: &'a [f32],
-    /// Values from one row to the next.
-    pub(super) stride: usize,
-}
-
-impl FloatRows<'_> {
-    /// Measures the rows of a tile.
-    ///
-    /// # Panics
-    ///
-    /// Panics if values are missing or there is no row.
-    pub(super) fn check(&self, depth: usize, tile_rows: usize) {
-        assert!(tile_rows > 0, "a tile has rows");
-        assert!(self.values.len() >= (tile_rows - 1) * self.stride + depth, "values of a tile");
+        assert!(records.len() >= tile_rows * count * RECORD, "records of a tile");
     }
 }
 
@@ -156,8 +125,9 @@ pub(super) trait Kernels: Copy + Sync {
     /// Most rows of a tile of float weights.
     const FLOAT_TILE_ROWS: usize;
 
-    /// Quantizes one row of activations to its records.
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]);
+    /// Quantizes one row of activations to its records, of [`RECORD`] words for each block, one
+    /// word at every `step`.
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize);
 
     /// Expands `scales.len()` blocks of a panel from `first` on. `quants` stay empty for types
     /// whose quants are operands as they lie.
@@ -171,14 +141,16 @@ pub(super) trait Kernels: Copy + Sync {
     );
 
     /// Adds the products of `sums.len()` rows, [`Kernels::TILE_ROWS`] at most, with all blocks.
-    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]);
+    /// Records lie as `[block][word][row]`.
+    fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]);
 
     /// Expands elements of a float panel from `first` on to f32, one [`Columns`] for each `k`; the
     /// two of a pair of bf16 trade places.
     fn expand_floats(self, dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]);
 
-    /// Adds the products of `sums.len()` rows, [`Kernels::FLOAT_TILE_ROWS`] at most.
-    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]);
+    /// Adds the products of `sums.len()` rows, [`Kernels::FLOAT_TILE_ROWS`] at most. Values lie
+    /// as `[k][row]`.
+    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]);
 }
 
 /// A thread's memory for expanded panels and running sums, kept from one product to the next.
@@ -215,11 +187,4 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     let result = work(&mut scratch);
     SCRATCH.set(scratch);
     result
-}
-
-/// Cuts rows into tiles: as few as possible, as equal as possible.
-pub(super) fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = rows.len().div_ceil(most).max(1);
-    let cut = move |i: usize| rows.start + i * rows.len() / count;
-    (0..count).map(move |i| cut(i)..cut(i + 1))
 }

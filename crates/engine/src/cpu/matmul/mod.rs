@@ -20,7 +20,7 @@ mod tests;
 
 use std::ops::Range;
 
-use self::kernels::{Columns, Kernels, tiles};
+use self::kernels::{Columns, Kernels};
 use crate::cpu::prefetch::prefetch;
 use crate::matrix::PackedPart;
 use crate::matrix::layout::{BlockLayout, PANEL_COLUMNS};
@@ -34,6 +34,8 @@ const ROW_BLOCK_BYTES: usize = 384 << 10;
 /// The least and the most rows of a block: enough to pay for expanding a panel, and so few that
 /// their sums leave most of the first-level cache to the operands.
 const ROW_BLOCK: std::ops::RangeInclusive<usize> = 24..=96;
+/// Rows whose operands are packed by one thread: fewer are not worth a second one.
+const PACK_ROWS: usize = 8;
 /// Tasks for each thread: enough to even out threads that are disturbed.
 const TASKS_PER_THREAD: usize = 4;
 
@@ -77,40 +79,88 @@ impl Product<'_> {
         }
     }
 
-    /// Runs `panel(index, output)` for every panel and for blocks of rows whose activations, of
+    /// Writes the operands of all rows, tile by tile in slots of equal size: `write(row, slot, step)`
+    /// puts the operands of one row at every `step` of its slot, `row_len` of them.
+    fn pack_rows<T: Copy + Default + Send>(
+        &self,
+        tiling: Tiling,
+        row_len: usize,
+        packed: &mut Vec<T>,
+        write: impl Fn(&[f32], &mut [T], usize) + Sync,
+    ) {
+        let slot_len = tiling.tile_rows * row_len;
+        let len = tiling.count * slot_len;
+        packed.resize(len.max(packed.len()), T::default());
+        let task_tiles = tiling.count.div_ceil(TASKS_PER_THREAD * self.device.threads());
+        let task_tiles = task_tiles.max(PACK_ROWS.div_ceil(tiling.tile_rows));
+        self.device.pool().for_chunks(&mut packed[..len], task_tiles * slot_len, |task, slots| {
+            for (i, slot) in slots.chunks_exact_mut(slot_len).enumerate() {
+                let rows = tiling.tile(task * task_tiles + i);
+                for (r, row) in rows.clone().enumerate() {
+                    write(self.x.row(row), &mut slot[r..], rows.len());
+                }
+            }
+        });
+    }
+
+    /// Runs `panel(index, output)` for every panel and for blocks of tiles whose activations, of
     /// `row_bytes` each, stay in the cache.
     fn for_panels(
         &self,
         out: &mut Tensor,
+        tiling: Tiling,
         row_bytes: usize,
         panel: impl Fn(usize, &mut PanelOutput<'_, '_>) + Sync,
     ) {
-        let (rows, columns) = (out.rows(), out.columns());
+        let columns = out.columns();
         let range = self.part.first_row..self.part.first_row + self.part.out_features;
         let panels = self.part.out_features.div_ceil(PANEL_COLUMNS);
         let width = panels.div_ceil(TASKS_PER_THREAD * self.device.threads()) * PANEL_COLUMNS;
         let block_rows = (ROW_BLOCK_BYTES / row_bytes).clamp(*ROW_BLOCK.start(), *ROW_BLOCK.end());
+        let block_tiles = block_rows / tiling.tile_rows;
         let pool = self.device.pool();
         pool.for_columns(out.values_mut(), columns, range.clone(), width, |mut strip| {
-            for rows in tiles(0..rows, block_rows) {
+            for tile in (0..tiling.count).step_by(block_tiles) {
                 for first in (0..strip.width()).step_by(PANEL_COLUMNS) {
                     let columns = first..(first + PANEL_COLUMNS).min(strip.width());
                     let index = (strip.first() + first - range.start) / PANEL_COLUMNS;
                     let bias_at = strip.first() + first;
                     let bias = self.bias.map(|bias| &bias[bias_at..bias_at + columns.len()]);
-                    let (strip, rows, store) = (&mut strip, rows.clone(), self.store);
-                    panel(index, &mut PanelOutput { strip, rows, columns, bias, store });
+                    let tiles = tile..(tile + block_tiles).min(tiling.count);
+                    let (strip, store) = (&mut strip, self.store);
+                    panel(index, &mut PanelOutput { strip, tiling, tiles, columns, bias, store });
                 }
             }
         });
     }
 }
 
+/// Rows cut into tiles: as few as possible, as equal as possible.
+#[derive(Clone, Copy, Debug)]
+struct Tiling {
+    rows: usize,
+    /// Most rows of a tile.
+    tile_rows: usize,
+    count: usize,
+}
+
+impl Tiling {
+    fn new(rows: usize, tile_rows: usize) -> Self {
+        Self { rows, tile_rows, count: rows.div_ceil(tile_rows) }
+    }
+
+    /// The rows of a tile.
+    fn tile(&self, tile: usize) -> Range<usize> {
+        tile * self.rows / self.count..(tile + 1) * self.rows / self.count
+    }
+}
+
 /// Where the sums of one panel go.
 struct PanelOutput<'a, 'b> {
     strip: &'a mut Strip<'b>,
-    /// The rows to be computed.
-    rows: Range<usize>,
+    tiling: Tiling,
+    /// The tiles to be computed.
+    tiles: Range<usize>,
     /// The panel's columns in the strip.
     columns: Range<usize>,
     bias: Option<&'a [f32]>,
@@ -118,17 +168,36 @@ struct PanelOutput<'a, 'b> {
 }
 
 impl PanelOutput<'_, '_> {
-    /// Has the lines of some of the rows fetched while their sums are computed.
-    fn prefetch(&mut self, rows: Range<usize>) {
-        for row in rows {
-            prefetch(&self.strip.row(self.rows.start + row)[self.columns.clone()]);
+    /// Number of rows to be computed.
+    fn rows(&self) -> usize {
+        self.tiling.tile(self.tiles.end - 1).end - self.first_row()
+    }
+
+    fn first_row(&self) -> usize {
+        self.tiling.tile(self.tiles.start).start
+    }
+
+    /// Runs `work(slot, rows)` for each tile: where its slot of packed operands begins, counted in
+    /// rows, and which of the rows to be computed are its own. On the `last` piece of a panel, the
+    /// output is fetched meanwhile.
+    fn for_tiles(&mut self, last: bool, mut work: impl FnMut(usize, Range<usize>)) {
+        let first_row = self.first_row();
+        for tile in self.tiles.clone() {
+            let rows = self.tiling.tile(tile);
+            if last {
+                for row in rows.clone() {
+                    prefetch(&self.strip.row(row)[self.columns.clone()]);
+                }
+            }
+            work(tile * self.tiling.tile_rows, rows.start - first_row..rows.end - first_row);
         }
     }
 
     /// `out = [out +] (sum [+ bias])`.
     fn store(&mut self, sums: &[Columns]) {
-        for (row, sums) in self.rows.clone().zip(sums) {
-            let out = &mut self.strip.row(row)[self.columns.clone()];
+        let first_row = self.first_row();
+        for (i, sums) in sums.iter().enumerate() {
+            let out = &mut self.strip.row(first_row + i)[self.columns.clone()];
             let mut values = *sums;
             if let Some(bias) = self.bias {
                 values.0.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);

@@ -2,7 +2,7 @@
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, Quants, Rows};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
 use crate::Dtype;
 use crate::dtype::half::f16_to_f32;
 use crate::matrix::layout::PANEL_COLUMNS;
@@ -15,8 +15,8 @@ impl Kernels for Portable {
     const TILE_ROWS: usize = 4;
     const FLOAT_TILE_ROWS: usize = 4;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]) {
-        activations::quantize(x, form, records);
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
+        activations::quantize(x, form, records, step);
     }
 
     fn expand(
@@ -30,12 +30,13 @@ impl Kernels for Portable {
         expand::expand(dtype, panel, first, scales, quants, halves);
     }
 
-    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]) {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let (records, _) = rows.words[r * rows.stride..].as_chunks::<RECORD>();
-            for (b, (scales, record)) in blocks.scales.iter().zip(records).enumerate() {
-                let quants = blocks.quants.block(b);
-                block(form, scales, quants, record, sums);
+    fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]) {
+        let rows = sums.len();
+        for (b, scales) in blocks.scales.iter().enumerate() {
+            let records = &records[b * RECORD * rows..][..RECORD * rows];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let record = std::array::from_fn(|word| records[word * rows + r]);
+                block(form, scales, blocks.quants.block(b), &record, sums);
             }
         }
     }
@@ -44,10 +45,9 @@ impl Kernels for Portable {
         expand::expand_floats(dtype, panel, first, out, halves);
     }
 
-    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]) {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let x = &rows.values[r * rows.stride..];
-            for (weights, x) in weights.iter().zip(x) {
+    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+        for (weights, values) in weights.iter().zip(values.chunks_exact(sums.len())) {
+            for (sums, x) in sums.iter_mut().zip(values) {
                 for (sum, weight) in sums.0.iter_mut().zip(&weights.0) {
                     *sum += weight * x;
                 }

@@ -10,10 +10,9 @@ use std::ops::Range;
 
 use super::activations::RECORD;
 use super::kernels::{
-    BlockScales, Blocks, Columns, Form, Kernels, QuantBlocks, Quants, Rows, Scratch, tiles,
-    with_scratch,
+    BlockScales, Blocks, Columns, Form, Kernels, QuantBlocks, Quants, Scratch, with_scratch,
 };
-use super::{PanelOutput, Product};
+use super::{PanelOutput, Product, Tiling};
 use crate::matrix::layout::{BLOCK, BlockLayout};
 use crate::{Dtype, Tensor};
 
@@ -25,61 +24,43 @@ thread_local! {
 }
 
 /// Multiplies with a quantized part.
-pub(super) fn run(product: &Product<'_>, kernels: impl Kernels, out: &mut Tensor) {
+pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tensor) {
     let dtype = product.part.dtype;
     let Some(layout) = BlockLayout::of(dtype) else { return };
-    let mut records = RECORDS.take();
-    quantize(product, kernels, &mut records);
+    let form = Form::of(dtype);
+    let tiling = Tiling::new(product.x.rows(), K::TILE_ROWS);
     let blocks = product.x.columns() / BLOCK;
-    let rows = Rows { words: &records, stride: blocks * RECORD };
-    product.for_panels(out, blocks * RECORD * size_of::<i32>(), |index, out| {
-        let bytes = product.part.panels_from(index);
-        let panel = Panel { dtype, layout, form: Form::of(dtype), bytes };
-        with_scratch(|scratch| multiply(kernels, &panel, rows, scratch, out));
+    let mut records = RECORDS.take();
+    product.pack_rows(tiling, blocks * RECORD, &mut records, |x, slot, step| {
+        kernels.quantize(x, form, slot, step);
+    });
+    product.for_panels(out, tiling, blocks * RECORD * size_of::<i32>(), |index, out| {
+        let panel = Panel { dtype, layout, form, blocks, bytes: product.part.panels_from(index) };
+        with_scratch(|scratch| multiply(kernels, &panel, &records, scratch, out));
     });
     RECORDS.set(records);
 }
 
-/// Quantizes all activations, several rows to a task if there are many.
-fn quantize(product: &Product<'_>, kernels: impl Kernels, records: &mut Vec<i32>) {
-    let form = Form::of(product.part.dtype);
-    let (rows, columns) = (product.x.rows(), product.x.columns());
-    let stride = columns / BLOCK * RECORD;
-    records.resize((rows * stride).max(records.len()), 0);
-    let task_rows = rows.div_ceil(4 * product.device.threads()).max(8);
-    let records = &mut records[..rows * stride];
-    product.device.pool().for_chunks(records, task_rows * stride, |task, records| {
-        for (i, records) in records.chunks_exact_mut(stride).enumerate() {
-            kernels.quantize(product.x.row(task * task_rows + i), form, records);
-        }
-    });
-}
-
 /// One panel over a block of rows: expanded piece by piece, all rows over each piece.
-fn multiply<K: Kernels>(
-    kernels: K,
+fn multiply(
+    kernels: impl Kernels,
     panel: &Panel<'_>,
-    rows: Rows<'_>,
+    records: &[i32],
     scratch: &mut Scratch,
     out: &mut PanelOutput<'_, '_>,
 ) {
-    let total = rows.stride / RECORD;
-    scratch.reserve_blocks(PIECE_BLOCKS, out.rows.len());
+    scratch.reserve_blocks(PIECE_BLOCKS, out.rows());
     let Scratch { scales, quants, sums, .. } = scratch;
-    let sums = &mut sums[..out.rows.len()];
+    let sums = &mut sums[..out.rows()];
     sums.fill(Columns::ZERO);
-    for first in (0..total).step_by(PIECE_BLOCKS) {
-        let piece = first..(first + PIECE_BLOCKS).min(total);
-        let last = piece.end == total;
+    for first in (0..panel.blocks).step_by(PIECE_BLOCKS) {
+        let piece = first..(first + PIECE_BLOCKS).min(panel.blocks);
+        let last = piece.end == panel.blocks;
         let blocks = panel.expand(kernels, piece, scales, quants);
-        for tile in tiles(0..sums.len(), K::TILE_ROWS) {
-            if last {
-                out.prefetch(tile.clone());
-            }
-            let at = (out.rows.start + tile.start) * rows.stride + first * RECORD;
-            let rows = Rows { words: &rows.words[at..], ..rows };
-            kernels.tile(panel.form, blocks, rows, &mut sums[tile]);
-        }
+        out.for_tiles(last, |slot, rows| {
+            let at = (slot * panel.blocks + first * rows.len()) * RECORD;
+            kernels.tile(panel.form, blocks, &records[at..], &mut sums[rows]);
+        });
     }
     out.store(sums);
 }
@@ -89,6 +70,7 @@ struct Panel<'a> {
     dtype: Dtype,
     layout: BlockLayout,
     form: Form,
+    blocks: usize,
     bytes: &'a [u8],
 }
 

@@ -6,7 +6,7 @@ mod quantize;
 mod tile;
 
 use self::tile::{float_tile, tile};
-use super::kernels::{BlockScales, Blocks, Columns, FloatRows, Form, Kernels, Quants, Rows};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
 use crate::{Dtype, KernelPath};
 
 /// Kernels for processors with AVX-512 F, BW, DQ, VL and VNNI; made only where these are found.
@@ -29,9 +29,9 @@ impl Kernels for Avx512 {
     const TILE_ROWS: usize = 6;
     const FLOAT_TILE_ROWS: usize = 12;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32]) {
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
         // SAFETY: an `Avx512` exists only where its instructions do.
-        unsafe { quantize::quantize(x, form, records) }
+        unsafe { quantize::quantize(x, form, records, step) }
     }
 
     fn expand(
@@ -46,19 +46,19 @@ impl Kernels for Avx512 {
         unsafe { expand::expand(dtype, panel, first, scales, quants) }
     }
 
-    fn tile(self, form: Form, blocks: Blocks<'_>, rows: Rows<'_>, sums: &mut [Columns]) {
-        blocks.check(rows, sums.len());
+    fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]) {
+        blocks.check(records, sums.len());
         macro_rules! by_rows {
             ($min:literal, $split:literal) => {
                 match sums.len() {
-                    1 => tile::<1, $min, $split>(blocks, rows, sums),
-                    2 => tile::<2, $min, $split>(blocks, rows, sums),
-                    3 => tile::<3, $min, $split>(blocks, rows, sums),
-                    4 => tile::<4, $min, $split>(blocks, rows, sums),
-                    5 => tile::<5, $min, $split>(blocks, rows, sums),
+                    1 => tile::<1, $min, $split>(blocks, records, sums),
+                    2 => tile::<2, $min, $split>(blocks, records, sums),
+                    3 => tile::<3, $min, $split>(blocks, records, sums),
+                    4 => tile::<4, $min, $split>(blocks, records, sums),
+                    5 => tile::<5, $min, $split>(blocks, records, sums),
                     rows_given => {
                         assert_eq!(rows_given, 6, "rows of a tile");
-                        tile::<6, $min, $split>(blocks, rows, sums);
+                        tile::<6, $min, $split>(blocks, records, sums);
                     }
                 }
             };
@@ -79,26 +79,26 @@ impl Kernels for Avx512 {
         unsafe { expand::expand_floats(dtype, panel, first, out) }
     }
 
-    fn float_tile(self, weights: &[Columns], rows: FloatRows<'_>, sums: &mut [Columns]) {
-        rows.check(weights.len(), sums.len());
+    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+        assert!(values.len() >= weights.len() * sums.len(), "values of a tile");
         // SAFETY: an `Avx512` exists only where its instructions do; the slices were measured
         // above, and the match hands over the number of sums.
         unsafe {
             match sums.len() {
-                1 => float_tile::<1>(weights, rows, sums),
-                2 => float_tile::<2>(weights, rows, sums),
-                3 => float_tile::<3>(weights, rows, sums),
-                4 => float_tile::<4>(weights, rows, sums),
-                5 => float_tile::<5>(weights, rows, sums),
-                6 => float_tile::<6>(weights, rows, sums),
-                7 => float_tile::<7>(weights, rows, sums),
-                8 => float_tile::<8>(weights, rows, sums),
-                9 => float_tile::<9>(weights, rows, sums),
-                10 => float_tile::<10>(weights, rows, sums),
-                11 => float_tile::<11>(weights, rows, sums),
+                1 => float_tile::<1>(weights, values, sums),
+                2 => float_tile::<2>(weights, values, sums),
+                3 => float_tile::<3>(weights, values, sums),
+                4 => float_tile::<4>(weights, values, sums),
+                5 => float_tile::<5>(weights, values, sums),
+                6 => float_tile::<6>(weights, values, sums),
+                7 => float_tile::<7>(weights, values, sums),
+                8 => float_tile::<8>(weights, values, sums),
+                9 => float_tile::<9>(weights, values, sums),
+                10 => float_tile::<10>(weights, values, sums),
+                11 => float_tile::<11>(weights, values, sums),
                 count => {
                     assert_eq!(count, 12, "rows of a tile");
-                    float_tile::<12>(weights, rows, sums);
+                    float_tile::<12>(weights, values, sums);
                 }
             }
         }

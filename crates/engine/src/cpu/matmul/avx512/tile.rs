@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::super::activations::{CORRECTION, RECORD, SCALE};
-use super::super::kernels::{Blocks, Columns, FloatRows, Rows};
+use super::super::kernels::{Blocks, Columns};
 
 /// The two halves of a panel's columns.
 #[inline]
@@ -30,12 +30,12 @@ pub(super) fn store(columns: &mut Columns, halves: [__m512; 2]) {
 ///
 /// # Safety
 ///
-/// `blocks` hold the quants of all their scales, `rows` the records of `R` rows for them, `sums`
-/// `R` rows; the processor has the instructions.
+/// `blocks` hold the quants of all their scales, `records` those of `R` rows for them, `sums` `R`
+/// rows; the processor has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
     blocks: Blocks<'_>,
-    rows: Rows<'_>,
+    records: &[i32],
     sums: &mut [Columns],
 ) {
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
@@ -44,9 +44,9 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
     for (b, scales) in blocks.scales.iter().enumerate() {
         // SAFETY: block `b` is one of those that the caller vouches for.
         let (quants, records) =
-            unsafe { (quants.add(b * stride), rows.words.as_ptr().add(b * RECORD)) };
-        // SAFETY: `at` lies inside a record of one of the `R` rows.
-        let word = |r: usize, at: usize| unsafe { *records.add(r * rows.stride + at) };
+            unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
+        // SAFETY: `at` lies inside the block's records, `r` is one of `R` rows.
+        let word = |r: usize, at: usize| unsafe { *records.add(at * R + r) };
         for part in 0..parts {
             let mut total: [[__m512i; 2]; R] = std::array::from_fn(|r| {
                 [_mm512_set1_epi32(if MIN { 0 } else { word(r, CORRECTION + part) }); 2]
@@ -94,12 +94,12 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
 ///
 /// # Safety
 ///
-/// `rows` hold `R` rows of `weights.len()` values, `sums` `R` rows; the processor has the
+/// `values` hold `R` for each of `weights`, `sums` `R` rows; the processor has the
 /// instructions.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn float_tile<const R: usize>(
     weights: &[Columns],
-    rows: FloatRows<'_>,
+    values: &[f32],
     sums: &mut [Columns],
 ) {
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
@@ -107,7 +107,7 @@ pub(super) unsafe fn float_tile<const R: usize>(
         let weights = load(weights);
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
-            let x = _mm512_set1_ps(unsafe { *rows.values.as_ptr().add(r * rows.stride + k) });
+            let x = _mm512_set1_ps(unsafe { *values.as_ptr().add(k * R + r) });
             sum[r][0] = _mm512_fmadd_ps(weights[0], x, sum[r][0]);
             sum[r][1] = _mm512_fmadd_ps(weights[1], x, sum[r][1]);
         }
