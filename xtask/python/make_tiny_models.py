@@ -126,7 +126,9 @@ def main():
         folder.mkdir(parents=True)
         model = build(family, changes, seed)
         if name == "tiny-llama-shards":
-            model = model.to(torch.bfloat16).to(torch.float32)
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.copy_(weight.to(torch.bfloat16))
         write_config(model, name, folder)
         write_weights(model, name, folder)
         write_golden(model, folder)

@@ -6,6 +6,8 @@
 
 mod sequence;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -64,11 +64,6 @@ impl Sequence {
         self.tokens.len() >= self.tokens_max
     }
 
-    /// The tokens whose keys and values are in the cache.
-    pub(super) fn stored_tokens(&self) -> &[u32] {
-        &self.tokens[..self.stored]
-    }
-
     /// Whether the logits of the token at `position` are needed: to draw the next token, or for
     /// the log-probability of the prompt's next one.
     pub(super) fn wants_logits(&self, position: usize) -> bool {
