@@ -1,5 +1,7 @@
 //! The whole transformer: tokens in, logits out.
 
+mod logits;
+
 use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache};
 use engine::ops::matmul::{self, Store};
 use engine::ops::rope::RopeTable;
