@@ -101,7 +101,6 @@ pub struct Device {
 #[derive(Debug)]
 struct Inner {
     kernels: KernelPath,
-    bf16_dot: bool,
     pool: Pool,
 }
 
@@ -122,9 +121,8 @@ impl Device {
             .threads
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, NonZeroUsize::get);
-        let bf16_dot = kernels == KernelPath::Avx512 && bf16_dot_supported();
         let pool = Pool::new(threads)?;
-        Ok(Self { inner: Arc::new(Inner { kernels, bf16_dot, pool }) })
+        Ok(Self { inner: Arc::new(Inner { kernels, pool }) })
     }
 
     /// The kernel path in use.
@@ -139,25 +137,10 @@ impl Device {
         self.inner.pool.threads()
     }
 
-    /// Whether bf16 products use the processor's own instruction.
-    pub(crate) fn bf16_dot(&self) -> bool {
-        self.inner.bf16_dot
-    }
-
     /// The threads.
     pub(crate) fn pool(&self) -> &Pool {
         &self.inner.pool
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn bf16_dot_supported() -> bool {
-    is_x86_feature_detected!("avx512bf16")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn bf16_dot_supported() -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -142,6 +142,7 @@ impl fmt::Debug for Tensor {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are copied")]
 mod tests {
     use super::*;
     use crate::DeviceOptions;

@@ -334,6 +334,7 @@ impl Strip<'_> {
     }
 
     /// Number of rows.
+    #[cfg(test)]
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }

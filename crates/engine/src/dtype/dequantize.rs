@@ -121,6 +121,7 @@ fn q6_k(block: &[u8], out: &mut [f32]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
 

@@ -1,4 +1,5 @@
 //! Packed matrices mean what their files say, and refuse what they cannot hold.
+#![expect(clippy::float_cmp, reason = "the values are exact")]
 
 use super::*;
 use crate::DeviceOptions;

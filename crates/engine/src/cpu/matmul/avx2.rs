@@ -1,13 +1,19 @@
 //! 256-bit kernels: pairwise byte products in 16 bits and fused multiply-adds.
 #![expect(unsafe_code, reason = "vector loads and stores by pointer, functions bound to features")]
-#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
 #![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_castsi256_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
+    _mm256_storeu_ps, _mm256_xor_si256,
+};
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants, share};
+use crate::cpu::prefetch::prefetch;
 use crate::{Dtype, KernelPath};
 
 /// Kernels for processors with AVX2, FMA and F16C; made only where these are found.
@@ -69,16 +75,16 @@ impl Kernels for Avx2 {
         unsafe { expand_floats(dtype, panel, first, out) }
     }
 
-    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+    fn float_tile(self, weights: &[Columns], next: &[u8], values: &[f32], sums: &mut [Columns]) {
         assert!(values.len() >= weights.len() * sums.len(), "values of a tile");
         // SAFETY: as for `tile`.
         unsafe {
             match sums.len() {
-                1 => float_tile::<1>(weights, values, sums),
-                2 => float_tile::<2>(weights, values, sums),
+                1 => float_tile::<1>(weights, next, values, sums),
+                2 => float_tile::<2>(weights, next, values, sums),
                 count => {
                     assert_eq!(count, 3, "rows of a tile");
-                    float_tile::<3>(weights, values, sums);
+                    float_tile::<3>(weights, next, values, sums);
                 }
             }
         }
@@ -152,7 +158,9 @@ unsafe fn tile<const R: usize>(
 ) {
     let parts = if form.split { 2 } else { 1 };
     let (quants, stride) = blocks.quants.start();
+    let count = blocks.scales.len();
     for (b, scales) in blocks.scales.iter().enumerate() {
+        prefetch(share(blocks.next, b, count));
         // SAFETY: block `b` is one of those that the caller vouches for.
         let (quants, records) =
             unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
@@ -275,14 +283,21 @@ unsafe fn load_group(quants: *const u8, group: usize) -> [__m256i; 2] {
 /// `values` hold `R` for each of `weights`, `sums` `R` rows; the processor has the
 /// instructions.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn float_tile<const R: usize>(weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+unsafe fn float_tile<const R: usize>(
+    weights: &[Columns],
+    next: &[u8],
+    values: &[f32],
+    sums: &mut [Columns],
+) {
     let mut sum = [[_mm256_setzero_ps(); 4]; R];
     for r in 0..R {
         for i in 0..4 {
             sum[r][i] = load(&sums[r], i);
         }
     }
+    let depth = weights.len();
     for (k, weights) in weights.iter().enumerate() {
+        prefetch(share(next, k, depth));
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
             let x = _mm256_set1_ps(unsafe { *values.as_ptr().add(k * R + r) });

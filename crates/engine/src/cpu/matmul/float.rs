@@ -6,9 +6,10 @@
 
 use std::cell::Cell;
 
-use super::kernels::{Columns, Kernels, Scratch, with_scratch};
+use super::kernels::{Columns, Kernels, PAIR_BYTES, Scratch, with_scratch};
 use super::{PanelOutput, Product, Tiling};
 use crate::dtype::half::{bf16_to_f32, f32_to_bf16};
+use crate::matrix::layout;
 use crate::{Dtype, Tensor};
 
 /// Elements along `k` that are expanded at once: 16 KB of f32, which stay in the first-level cache.
@@ -23,30 +24,65 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
     let dtype = product.part.dtype;
     let tiling = Tiling::new(product.x.rows(), K::FLOAT_TILE_ROWS);
     let columns = product.x.columns();
-    let depth = if dtype == Dtype::Bf16 { columns.next_multiple_of(2) } else { columns };
-    let write = if dtype == Dtype::Bf16 { write_bf16 } else { write_f32 };
+    let form = match dtype {
+        Dtype::Bf16 if kernels.multiplies_pairs() => Form::Pairs,
+        Dtype::Bf16 => Form::Split,
+        _ => Form::Single,
+    };
+    let depth = match form {
+        Form::Single => columns,
+        Form::Split => columns.next_multiple_of(2),
+        Form::Pairs => columns.div_ceil(2),
+    };
+    let write = match form {
+        Form::Single => write_f32,
+        Form::Split => write_split,
+        Form::Pairs => write_pairs,
+    };
     let mut values = VALUES.take();
     product.pack_rows(tiling, depth, &mut values, write);
     product.for_panels(out, tiling, depth * size_of::<f32>(), |index, out| {
-        let panel = Panel { dtype, depth, bytes: product.part.panels_from(index) };
+        let panel = Panel { dtype, form, depth, bytes: product.part.panels_from(index) };
         with_scratch(|scratch| multiply(kernels, &panel, &values, scratch, out));
     });
     VALUES.set(values);
 }
 
-/// One row as it is.
+/// What one value of packed activations is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One `k`, as it is.
+    Single,
+    /// One `k` rounded to bf16; the two of each pair are exchanged.
+    Split,
+    /// The bits of two `k` rounded to bf16, the even one in the lower half.
+    Pairs,
+}
+
 fn write_f32(x: &[f32], slot: &mut [f32], step: usize) {
     for (value, x) in slot.iter_mut().step_by(step).zip(x) {
         *value = *x;
     }
 }
 
-/// One row rounded to bf16, the two of each pair exchanged, a last odd one paired with zero.
-fn write_bf16(x: &[f32], slot: &mut [f32], step: usize) {
+fn write_split(x: &[f32], slot: &mut [f32], step: usize) {
     for (pair, x) in x.chunks(2).enumerate() {
-        slot[2 * pair * step] = x.get(1).map_or(0.0, |&odd| bf16_to_f32(f32_to_bf16(odd)));
-        slot[(2 * pair + 1) * step] = bf16_to_f32(f32_to_bf16(x[0]));
+        let [even, odd] = round_pair(x);
+        slot[2 * pair * step] = bf16_to_f32(odd);
+        slot[(2 * pair + 1) * step] = bf16_to_f32(even);
     }
+}
+
+fn write_pairs(x: &[f32], slot: &mut [f32], step: usize) {
+    for (value, x) in slot.iter_mut().step_by(step).zip(x.chunks(2)) {
+        let [even, odd] = round_pair(x);
+        *value = f32::from_bits(u32::from(even) | (u32::from(odd) << 16));
+    }
+}
+
+/// Two values as bf16; a last one alone is paired with zero.
+fn round_pair(x: &[f32]) -> [u16; 2] {
+    [f32_to_bf16(x[0]), x.get(1).map_or(0, |&odd| f32_to_bf16(odd))]
 }
 
 /// One panel over a block of rows: expanded piece by piece, all rows over each piece.
@@ -62,12 +98,21 @@ fn multiply(
     let sums = &mut sums[..out.rows()];
     sums.fill(Columns::ZERO);
     for first in (0..panel.depth).step_by(PIECE_DEPTH) {
-        let weights = &mut weights[..PIECE_DEPTH.min(panel.depth - first)];
-        let last = first + weights.len() == panel.depth;
-        kernels.expand_floats(panel.dtype, panel.bytes, first, weights);
-        out.for_tiles(last, |slot, rows| {
+        let count = PIECE_DEPTH.min(panel.depth - first);
+        let weights = &mut weights[..count];
+        if panel.form != Form::Pairs {
+            kernels.expand_floats(panel.dtype, panel.bytes, first, weights);
+        }
+        let last = first + count == panel.depth;
+        out.for_tiles(last, panel.next(first + count), |slot, rows, next| {
             let at = slot * panel.depth + first * rows.len();
-            kernels.float_tile(weights, &values[at..], &mut sums[rows]);
+            let (values, sums) = (&values[at..], &mut sums[rows]);
+            if panel.form == Form::Pairs {
+                let (pairs, _) = panel.bytes.as_chunks::<PAIR_BYTES>();
+                kernels.pair_tile(&pairs[first..first + count], next, values, sums);
+            } else {
+                kernels.float_tile(weights, next, values, sums);
+            }
         });
     }
     out.store(sums);
@@ -76,7 +121,20 @@ fn multiply(
 /// A panel as it is stored.
 struct Panel<'a> {
     dtype: Dtype,
-    /// Elements along `k`, a last one without a partner counted with its zero.
+    form: Form,
+    /// Packed values of a row.
     depth: usize,
     bytes: &'a [u8],
+}
+
+impl Panel<'_> {
+    /// The stored bytes of the piece that begins at `first`, or of the next panel's first one.
+    fn next(&self, first: usize) -> &[u8] {
+        let bytes = |depth: usize| match self.form {
+            Form::Pairs => depth * PAIR_BYTES,
+            Form::Single | Form::Split => layout::panel_bytes(self.dtype, depth),
+        };
+        let start = bytes(first).min(self.bytes.len());
+        &self.bytes[start..(start + bytes(PIECE_DEPTH)).min(self.bytes.len())]
+    }
 }

@@ -32,6 +32,9 @@ impl BlockScales {
 /// Bytes of a block's quants when there is one to a byte: 8 groups × 2 halves × 64.
 pub(super) const QUANTS_BYTES: usize = BLOCK * PANEL_COLUMNS;
 
+/// Bytes of two `k` of all columns in bf16.
+pub(super) const PAIR_BYTES: usize = 4 * PANEL_COLUMNS;
+
 /// A block's quants, one to a byte.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -102,6 +105,8 @@ pub(super) struct Blocks<'a> {
     pub(super) quants: QuantBlocks<'a>,
     /// One for each block.
     pub(super) scales: &'a [BlockScales],
+    /// What is wanted after these blocks: fetched into the cache on the way.
+    pub(super) next: &'a [u8],
 }
 
 impl Blocks<'_> {
@@ -149,8 +154,44 @@ pub(super) trait Kernels: Copy + Sync {
     fn expand_floats(self, dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]);
 
     /// Adds the products of `sums.len()` rows, [`Kernels::FLOAT_TILE_ROWS`] at most. Values lie
-    /// as `[k][row]`.
-    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]);
+    /// as `[k][row]`; `next` is fetched into the cache on the way.
+    fn float_tile(self, weights: &[Columns], next: &[u8], values: &[f32], sums: &mut [Columns]);
+
+    /// Whether bf16 weights are multiplied as they lie, by [`Kernels::pair_tile`].
+    fn multiplies_pairs(self) -> bool {
+        false
+    }
+
+    /// As [`Kernels::float_tile`] for pairs of bf16; values are the bits of pairs too.
+    fn pair_tile(
+        self,
+        pairs: &[[u8; PAIR_BYTES]],
+        _next: &[u8],
+        values: &[f32],
+        sums: &mut [Columns],
+    ) {
+        add_pairs(pairs, values, sums);
+    }
+}
+
+/// Adds the products of pairs of bf16 as the processor's instruction does: of each pair the odd
+/// element first, each product added with one rounding.
+pub(super) fn add_pairs(pairs: &[[u8; PAIR_BYTES]], values: &[f32], sums: &mut [Columns]) {
+    for (pair, values) in pairs.iter().zip(values.chunks_exact(sums.len())) {
+        let (lanes, _) = pair.as_chunks::<4>();
+        for (sums, value) in sums.iter_mut().zip(values) {
+            let [even, odd] = split_pair(value.to_bits());
+            for (sum, lane) in sums.0.iter_mut().zip(lanes) {
+                let weight = split_pair(u32::from_le_bytes(*lane));
+                *sum = weight[0].mul_add(even, weight[1].mul_add(odd, *sum));
+            }
+        }
+    }
+}
+
+/// The two bf16 of a pair, the even one from the lower half.
+fn split_pair(pair: u32) -> [f32; 2] {
+    [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)]
 }
 
 /// A thread's memory for expanded panels and running sums, kept from one product to the next.
@@ -187,4 +228,12 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     let result = work(&mut scratch);
     SCRATCH.set(scratch);
     result
+}
+
+/// Share number `index` of `count` of what is wanted next, in whole cache lines.
+#[inline(always)]
+pub(super) fn share(next: &[u8], index: usize, count: usize) -> &[u8] {
+    let lines = (next.len() / 64).div_ceil(count);
+    let start = (index * lines * 64).min(next.len());
+    &next[start..(start + lines * 64).min(next.len())]
 }

@@ -177,10 +177,15 @@ impl PanelOutput<'_, '_> {
         self.tiling.tile(self.tiles.start).start
     }
 
-    /// Runs `work(slot, rows)` for each tile: where its slot of packed operands begins, counted in
-    /// rows, and which of the rows to be computed are its own. On the `last` piece of a panel, the
-    /// output is fetched meanwhile.
-    fn for_tiles(&mut self, last: bool, mut work: impl FnMut(usize, Range<usize>)) {
+    /// Runs `work(slot, rows, next)` for each tile: where its slot of packed operands begins,
+    /// counted in rows, which of the rows to be computed are its own, and what to fetch on the way:
+    /// `next` for the last tile, nothing for others. The output is fetched on the `last` piece.
+    fn for_tiles<'n>(
+        &mut self,
+        last: bool,
+        next: &'n [u8],
+        mut work: impl FnMut(usize, Range<usize>, &'n [u8]),
+    ) {
         let first_row = self.first_row();
         for tile in self.tiles.clone() {
             let rows = self.tiling.tile(tile);
@@ -189,7 +194,8 @@ impl PanelOutput<'_, '_> {
                     prefetch(&self.strip.row(row)[self.columns.clone()]);
                 }
             }
-            work(tile * self.tiling.tile_rows, rows.start - first_row..rows.end - first_row);
+            let next = if tile + 1 == self.tiles.end { next } else { &[] };
+            work(tile * self.tiling.tile_rows, rows.start - first_row..rows.end - first_row, next);
         }
     }
 

@@ -45,7 +45,7 @@ impl Kernels for Portable {
         expand::expand_floats(dtype, panel, first, out, halves);
     }
 
-    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+    fn float_tile(self, weights: &[Columns], _next: &[u8], values: &[f32], sums: &mut [Columns]) {
         for (weights, values) in weights.iter().zip(values.chunks_exact(sums.len())) {
             for (sums, x) in sums.iter_mut().zip(values) {
                 for (sum, weight) in sums.0.iter_mut().zip(&weights.0) {

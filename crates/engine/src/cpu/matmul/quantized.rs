@@ -19,6 +19,9 @@ use crate::{Dtype, Tensor};
 /// Blocks that are expanded at once: with their scales 22 KB, which stay in the first-level cache.
 const PIECE_BLOCKS: usize = 16;
 
+/// Rows from which on the next piece is fetched while this one is multiplied.
+const PREFETCH_ROWS: usize = 4;
+
 thread_local! {
     static RECORDS: Cell<Vec<i32>> = Cell::default();
 }
@@ -57,8 +60,11 @@ fn multiply(
         let piece = first..(first + PIECE_BLOCKS).min(panel.blocks);
         let last = piece.end == panel.blocks;
         let blocks = panel.expand(kernels, piece, scales, quants);
-        out.for_tiles(last, |slot, rows| {
+        // A lone row leaves the processor's own prefetching time enough; more only get in its way.
+        let next = if sums.len() >= PREFETCH_ROWS { panel.next(first) } else { &[] };
+        out.for_tiles(last, next, |slot, rows, next| {
             let at = (slot * panel.blocks + first * rows.len()) * RECORD;
+            let blocks = Blocks { next, ..blocks };
             kernels.tile(panel.form, blocks, &records[at..], &mut sums[rows]);
         });
     }
@@ -75,6 +81,13 @@ struct Panel<'a> {
 }
 
 impl Panel<'_> {
+    /// The stored bytes of the piece after the one that begins at block `first`.
+    fn next(&self, first: usize) -> &[u8] {
+        let start = self.layout.panel_bytes(first + PIECE_BLOCKS).min(self.bytes.len());
+        let len = PIECE_BLOCKS * self.layout.block_bytes;
+        &self.bytes[start..(start + len).min(self.bytes.len())]
+    }
+
     fn expand<'a>(
         &'a self,
         kernels: impl Kernels,
@@ -88,8 +101,8 @@ impl Panel<'_> {
             let at = self.layout.block_at(blocks.start) + self.layout.quants_at;
             let quants =
                 QuantBlocks::InPlace { bytes: &self.bytes[at..], stride: self.layout.block_bytes };
-            return Blocks { quants, scales };
+            return Blocks { quants, scales, next: &[] };
         }
-        Blocks { quants: QuantBlocks::Expanded(quants), scales }
+        Blocks { quants: QuantBlocks::Expanded(quants), scales, next: &[] }
     }
 }

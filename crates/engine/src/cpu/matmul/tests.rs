@@ -1,7 +1,10 @@
 //! Every kernel path against a slow model of the same arithmetic, to the bit.
+#![expect(clippy::cast_possible_truncation, reason = "activations are rounded to bytes")]
 
 use std::num::NonZeroUsize;
 
+use super::Product;
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
 use crate::dtype::half::{bf16_to_f32, f16_to_f32, f32_to_bf16};
 use crate::dtype::testing::{Bits, random_rows};
 use crate::matrix::blocks;
@@ -126,6 +129,52 @@ fn products_equal_the_slow_model_to_the_bit() {
                     assert!(product.iter().all(|v| v.is_finite()));
                     assert_eq!(bits(&product), bits(&model), "{kernels} {dtype} {shape:?}");
                 }
+            }
+        }
+    }
+}
+
+/// The way of processors with a bf16 instruction, on any processor: pairs as they lie, with the
+/// instruction's sums written out.
+#[derive(Clone, Copy)]
+struct Pairs;
+
+impl Kernels for Pairs {
+    const TILE_ROWS: usize = 1;
+    const FLOAT_TILE_ROWS: usize = 5;
+
+    fn quantize(self, _: &[f32], _: Form, _: &mut [i32], _: usize) {}
+
+    fn expand(self, _: Dtype, _: &[u8], _: usize, _: &mut [BlockScales], _: &mut [Quants]) {}
+
+    fn tile(self, _: Form, _: Blocks<'_>, _: &[i32], _: &mut [Columns]) {}
+
+    fn expand_floats(self, _: Dtype, _: &[u8], _: usize, _: &mut [Columns]) {}
+
+    fn float_tile(self, _: &[Columns], _: &[u8], _: &[f32], _: &mut [Columns]) {}
+
+    fn multiplies_pairs(self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn pairs_of_bf16_sum_as_single_values_do() {
+    for [rows, out_features, in_features] in [[1, 33, 1], [7, 40, 67], [30, 32, 600]] {
+        let device = device(KernelPath::Portable, 2);
+        let bytes = random_rows(Dtype::Bf16, out_features, in_features, 29);
+        let part = MatrixPart { dtype: Dtype::Bf16, out_features, bytes: &bytes };
+        let weights = Matrix::pack(&device, &[part], in_features).unwrap();
+        let values = activations(rows, in_features, 31);
+        let x = Tensor::from_slice(&device, rows, in_features, &values);
+        let mut out = Tensor::zeros(&device, rows, out_features);
+        let part = &weights.parts()[0];
+        let store = Store::Overwrite;
+        Product { device: &device, x: &x, part, bias: None, store }.run(Pairs, &mut out);
+        for (m, x) in values.chunks_exact(in_features).enumerate() {
+            for (n, stored) in bytes.chunks_exact(2 * in_features).enumerate() {
+                let model = float_output(KernelPath::Avx512, Dtype::Bf16, stored, x);
+                assert_eq!(out.row(m)[n].to_bits(), model.to_bits(), "[{m}, {n}]");
             }
         }
     }

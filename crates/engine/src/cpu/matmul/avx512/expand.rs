@@ -1,8 +1,14 @@
 //! Packed blocks into operands, by the layout in `matrix::layout`.
 #![expect(unsafe_code, reason = "vector loads and stores by pointer")]
-#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m128i, __m512, __m512i, _mm_cvtsi64_si128, _mm_loadu_si128, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_ps,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_srli_epi16, _mm512_storeu_si512,
+    _mm512_sub_ps,
+};
 
 use super::super::kernels::{BlockScales, Columns, Quants};
 use super::tile::store;

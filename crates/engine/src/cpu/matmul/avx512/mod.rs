@@ -5,13 +5,16 @@ mod expand;
 mod quantize;
 mod tile;
 
-use self::tile::{float_tile, tile};
-use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
+use self::tile::{float_tile, pair_tile, tile};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, PAIR_BYTES, Quants, add_pairs};
 use crate::{Dtype, KernelPath};
 
 /// Kernels for processors with AVX-512 F, BW, DQ, VL and VNNI; made only where these are found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512 {
+    /// Whether the processor has AVX-512 BF16 too.
+    bf16_dot: bool,
+}
 
 impl Avx512 {
     /// The kernels.
@@ -21,8 +24,29 @@ impl Avx512 {
     /// Panics if the processor lacks an instruction: a device of this path cannot be made there.
     pub(super) fn detected() -> Self {
         assert!(KernelPath::Avx512.is_supported(), "the processor has AVX-512");
-        Self(())
+        Self { bf16_dot: is_x86_feature_detected!("avx512bf16") }
     }
+}
+
+/// Calls the instance of a kernel that is made for the number of rows of `sums`.
+macro_rules! by_rows {
+    ($sums:ident, tile, $min:literal, $split:literal, $arguments:tt) => {
+        by_rows!(@match $sums, tile, [$min, $split], $arguments, [1 2 3 4 5 6])
+    };
+    ($sums:ident, $kernel:ident, $arguments:tt) => {
+        by_rows!(@match $sums, $kernel, [], $arguments, [1 2 3 4 5 6 7 8 9 10 11 12])
+    };
+    (@match $sums:ident, $kernel:ident, $flags:tt, $arguments:tt, [$($rows:literal)*]) => {
+        match $sums.len() {
+            $($rows => by_rows!(@call $kernel, $rows, $flags, $arguments),)*
+            rows => assert_eq!(rows, 0, "a tile has few rows"),
+        }
+    };
+    (@call $kernel:ident, $rows:literal, [$($flag:literal),*], ($($argument:expr),*)) => {
+        // SAFETY: an `Avx512` exists only where its instructions do; the caller of this macro
+        // measured the slices, and `sums` has this number of rows.
+        unsafe { $kernel::<$rows $(, $flag)*>($($argument),*) }
+    };
 }
 
 impl Kernels for Avx512 {
@@ -48,29 +72,10 @@ impl Kernels for Avx512 {
 
     fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]) {
         blocks.check(records, sums.len());
-        macro_rules! by_rows {
-            ($min:literal, $split:literal) => {
-                match sums.len() {
-                    1 => tile::<1, $min, $split>(blocks, records, sums),
-                    2 => tile::<2, $min, $split>(blocks, records, sums),
-                    3 => tile::<3, $min, $split>(blocks, records, sums),
-                    4 => tile::<4, $min, $split>(blocks, records, sums),
-                    5 => tile::<5, $min, $split>(blocks, records, sums),
-                    rows_given => {
-                        assert_eq!(rows_given, 6, "rows of a tile");
-                        tile::<6, $min, $split>(blocks, records, sums);
-                    }
-                }
-            };
-        }
-        // SAFETY: an `Avx512` exists only where its instructions do; the slices were measured
-        // above, and the match hands over the number of sums.
-        unsafe {
-            match (form.min, form.split) {
-                (true, _) => by_rows!(true, false),
-                (false, false) => by_rows!(false, false),
-                (false, true) => by_rows!(false, true),
-            }
+        match (form.min, form.split) {
+            (true, _) => by_rows!(sums, tile, true, false, (blocks, records, sums)),
+            (false, false) => by_rows!(sums, tile, false, false, (blocks, records, sums)),
+            (false, true) => by_rows!(sums, tile, false, true, (blocks, records, sums)),
         }
     }
 
@@ -79,28 +84,26 @@ impl Kernels for Avx512 {
         unsafe { expand::expand_floats(dtype, panel, first, out) }
     }
 
-    fn float_tile(self, weights: &[Columns], values: &[f32], sums: &mut [Columns]) {
+    fn float_tile(self, weights: &[Columns], next: &[u8], values: &[f32], sums: &mut [Columns]) {
         assert!(values.len() >= weights.len() * sums.len(), "values of a tile");
-        // SAFETY: an `Avx512` exists only where its instructions do; the slices were measured
-        // above, and the match hands over the number of sums.
-        unsafe {
-            match sums.len() {
-                1 => float_tile::<1>(weights, values, sums),
-                2 => float_tile::<2>(weights, values, sums),
-                3 => float_tile::<3>(weights, values, sums),
-                4 => float_tile::<4>(weights, values, sums),
-                5 => float_tile::<5>(weights, values, sums),
-                6 => float_tile::<6>(weights, values, sums),
-                7 => float_tile::<7>(weights, values, sums),
-                8 => float_tile::<8>(weights, values, sums),
-                9 => float_tile::<9>(weights, values, sums),
-                10 => float_tile::<10>(weights, values, sums),
-                11 => float_tile::<11>(weights, values, sums),
-                count => {
-                    assert_eq!(count, 12, "rows of a tile");
-                    float_tile::<12>(weights, values, sums);
-                }
-            }
+        by_rows!(sums, float_tile, (weights, next, values, sums));
+    }
+
+    fn multiplies_pairs(self) -> bool {
+        self.bf16_dot
+    }
+
+    fn pair_tile(
+        self,
+        pairs: &[[u8; PAIR_BYTES]],
+        next: &[u8],
+        values: &[f32],
+        sums: &mut [Columns],
+    ) {
+        if !self.bf16_dot {
+            return add_pairs(pairs, values, sums);
         }
+        assert!(values.len() >= pairs.len() * sums.len(), "values of a tile");
+        by_rows!(sums, pair_tile, (pairs, next, values, sums));
     }
 }

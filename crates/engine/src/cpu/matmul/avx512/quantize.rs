@@ -1,8 +1,11 @@
 //! Activations to bytes, by the formulas of `activations.rs`.
 #![expect(unsafe_code, reason = "vector loads and stores by pointer")]
-#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    _mm_storeu_si128, _mm512_abs_ps, _mm512_castps_si512, _mm512_cvtps_epi32,
+    _mm512_cvtsepi32_epi8, _mm512_loadu_ps, _mm512_max_epi32, _mm512_mul_ps,
+    _mm512_reduce_add_epi32, _mm512_reduce_max_epi32, _mm512_set1_epi32, _mm512_set1_ps,
+};
 
 use super::super::activations::{self, RECORD};
 use super::super::kernels::Form;

@@ -1,12 +1,16 @@
 //! The tiles: some rows of activations times the 32 columns of a panel, sums in registers.
 #![expect(unsafe_code, reason = "vector loads and stores by pointer")]
-#![expect(clippy::wildcard_imports, reason = "the instructions of the path")]
 #![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps,
+};
 
 use super::super::activations::{CORRECTION, RECORD, SCALE};
-use super::super::kernels::{Blocks, Columns};
+use super::super::kernels::{Blocks, Columns, PAIR_BYTES, share};
+use crate::cpu::prefetch::prefetch;
 
 /// The two halves of a panel's columns.
 #[inline]
@@ -41,7 +45,9 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
     let parts = if SPLIT { 2 } else { 1 };
     let (quants, stride) = blocks.quants.start();
+    let count = blocks.scales.len();
     for (b, scales) in blocks.scales.iter().enumerate() {
+        prefetch(share(blocks.next, b, count));
         // SAFETY: block `b` is one of those that the caller vouches for.
         let (quants, records) =
             unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
@@ -99,17 +105,59 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn float_tile<const R: usize>(
     weights: &[Columns],
+    next: &[u8],
     values: &[f32],
     sums: &mut [Columns],
 ) {
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
+    let depth = weights.len();
     for (k, weights) in weights.iter().enumerate() {
+        prefetch(share(next, k, depth));
         let weights = load(weights);
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
             let x = _mm512_set1_ps(unsafe { *values.as_ptr().add(k * R + r) });
             sum[r][0] = _mm512_fmadd_ps(weights[0], x, sum[r][0]);
             sum[r][1] = _mm512_fmadd_ps(weights[1], x, sum[r][1]);
+        }
+    }
+    for r in 0..R {
+        store(&mut sums[r], sum[r]);
+    }
+}
+
+/// `R` rows × 32 columns, one dot product of two bf16 for each pair of `k`. The instruction takes
+/// subnormal numbers for zero; else its sums are those of [`float_tile`].
+///
+/// # Safety
+///
+/// `values` hold `R` for each of `pairs`, `sums` `R` rows; the processor has the instructions.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn pair_tile<const R: usize>(
+    pairs: &[[u8; PAIR_BYTES]],
+    next: &[u8],
+    values: &[f32],
+    sums: &mut [Columns],
+) {
+    let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
+    let depth = pairs.len();
+    for (k, pair) in pairs.iter().enumerate() {
+        prefetch(share(next, k, depth));
+        // SAFETY: 128 bytes are read, the whole array; the two types are 64 bytes of any bits.
+        let weights: [__m512bh; 2] = unsafe {
+            let halves = pair.as_ptr();
+            std::mem::transmute([
+                _mm512_loadu_si512(halves.cast()),
+                _mm512_loadu_si512(halves.add(64).cast()),
+            ])
+        };
+        for r in 0..R {
+            // SAFETY: `k` lies inside the pairs, `r` is one of `R` rows; both types are 64 bytes
+            // of any bits.
+            let x: __m512bh =
+                unsafe { std::mem::transmute(_mm512_set1_ps(*values.as_ptr().add(k * R + r))) };
+            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], weights[0], x);
+            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], weights[1], x);
         }
     }
     for r in 0..R {
