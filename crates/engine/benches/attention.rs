@@ -7,7 +7,9 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache, PAGE_TOKENS, forward, store};
+use engine::ops::attention::{
+    AttentionRow, CacheShape, CacheType, KvCache, PAGE_TOKENS, forward, store,
+};
 use engine::ops::{rms_norm, rope, swiglu};
 use engine::{Device, DeviceOptions, Tensor};
 

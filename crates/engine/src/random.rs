@@ -18,6 +18,8 @@ const ROUNDS: usize = 10;
 
 /// The upper half of the second counter when the numbers are noise for sampling.
 const SAMPLING: u64 = 0;
+/// The same when they are normal draws.
+const NORMAL: u64 = 1;
 
 /// The counter-based generator Philox4x32 with ten rounds, keyed by a seed.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +129,16 @@ impl Kernel for GumbelRow<'_> {
     }
 }
 
+/// A draw from the normal distribution of mean 0 and variance 1, by its number in the seed's series.
+///
+/// Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
+#[must_use]
+pub fn normal(seed: u64, index: u64) -> f32 {
+    let words = Philox::new(seed).block([index, NORMAL << 32]);
+    let radius = (-2.0 * math::log(unit(words[0]))).sqrt();
+    radius * math::sin_cos(std::f32::consts::TAU * unit(words[1])).1
+}
+
 /// A word as a number above 0 and at most 1.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "rounding to the nearest f32 is meant")]
@@ -198,6 +210,25 @@ mod tests {
         assert!((mean - 0.577_216).abs() < 4.0 * 1.2825 / f64::from(count).sqrt(), "{mean}");
         let variance = squares / f64::from(count) - mean * mean;
         assert!((variance - 1.644_934).abs() < 0.035, "{variance}");
+    }
+
+    #[test]
+    fn normal_draws_have_their_moments() {
+        let count = 200_000;
+        let mut moments = [0.0; 4];
+        for index in 0..count {
+            let value = f64::from(normal(5, index));
+            for (power, moment) in moments.iter_mut().enumerate() {
+                *moment += value.powi(power as i32 + 1) / count as f64;
+            }
+        }
+        // Four standard errors: the moments' variances are 1, 2, 15 and 96 over the count.
+        for ((moment, expected), variance) in
+            moments.iter().zip([0.0, 1.0, 0.0, 3.0]).zip([1.0, 2.0, 15.0, 96.0])
+        {
+            let bound = 4.0 * f64::sqrt(variance / count as f64);
+            assert!((moment - expected).abs() < bound, "{moments:?}");
+        }
     }
 
     #[test]

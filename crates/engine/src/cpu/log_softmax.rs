@@ -37,21 +37,25 @@ impl Kernel for SumOfExponentials<'_> {
     fn run<L: Lanes>(self) -> f64 {
         let max = L::splat(self.max);
         let inverse = L::splat(self.inverse_temperature);
-        let exponential = |x: L| math::exp(x.sub(max).mul(inverse));
         let mut total = 0.0;
         let (chunks, tail) = self.logits.as_chunks::<LANES>();
         for run in chunks.chunks(CHUNKS) {
             let mut sum = L::splat(0.0);
             for chunk in run {
-                sum = sum.add(exponential(L::load(chunk)));
+                sum = sum.add(exponential(L::load(chunk), max, inverse));
             }
             total += f64::from(sum.sum());
         }
         if !tail.is_empty() {
             let mut last = [f32::NEG_INFINITY; LANES];
             last[..tail.len()].copy_from_slice(tail);
-            total += f64::from(exponential(L::load(&last)).sum());
+            total += f64::from(exponential(L::load(&last), max, inverse).sum());
         }
         total
     }
+}
+
+#[inline(always)]
+fn exponential<L: Lanes>(x: L, max: L, inverse_temperature: L) -> L {
+    math::exp(x.sub(max).mul(inverse_temperature))
 }

@@ -64,7 +64,6 @@ impl Kernel for RotateInterleaved<'_> {
     fn run<L: Lanes>(self) {
         let (cosines, cosine_tail) = self.cosines.as_chunks::<LANES>();
         let (sines, sine_tail) = self.sines.as_chunks::<LANES>();
-        let turn = |x: L, cosine: L, sine: L| x.mul_add(cosine, x.swap_pairs().mul(sine));
         for head in self.heads.chunks_exact_mut(self.cosines.len()) {
             let (chunks, tail) = head.as_chunks_mut::<LANES>();
             for (chunk, (cosine, sine)) in chunks.iter_mut().zip(cosines.iter().zip(sines)) {
@@ -76,4 +75,9 @@ impl Kernel for RotateInterleaved<'_> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn turn<L: Lanes>(x: L, cosine: L, sine: L) -> L {
+    x.mul_add(cosine, x.swap_pairs().mul(sine))
 }

@@ -1,5 +1,6 @@
 //! The operations: contract, formula, slow reference and tests in one file each.
 
+pub mod attention;
 pub mod embedding;
 pub mod log_softmax;
 pub mod matmul;

@@ -11,6 +11,7 @@ pub(crate) struct Avx2Lanes(__m256, __m256);
 
 /// Runs `kernel` in a function that has the features of the path.
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
     fn with_features<K: Kernel>(kernel: K) -> K::Output {
         kernel.run::<Avx2Lanes>()
@@ -141,10 +142,11 @@ impl Arithmetic for Avx2Lanes {
 }
 
 impl Lanes for Avx2Lanes {
-    const SCORE_VECTORS: usize = 3;
-    const VALUE_VECTORS: usize = 3;
-    const VALUE_CHUNKS: usize = 2;
+    const ACCUMULATORS: usize = 4;
 
+    fn run_apart<K: Kernel>(kernel: K) -> K::Output {
+        run(kernel)
+    }
     #[inline(always)]
     fn load(values: &[f32; LANES]) -> Self {
         let start = values.as_ptr();

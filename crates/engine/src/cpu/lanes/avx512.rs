@@ -11,6 +11,7 @@ pub(crate) struct Avx512Lanes(__m512);
 
 /// Runs `kernel` in a function that has the features of the path.
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     fn with_features<K: Kernel>(kernel: K) -> K::Output {
         kernel.run::<Avx512Lanes>()
@@ -110,10 +111,11 @@ impl Arithmetic for Avx512Lanes {
 }
 
 impl Lanes for Avx512Lanes {
-    const SCORE_VECTORS: usize = 12;
-    const VALUE_VECTORS: usize = 6;
-    const VALUE_CHUNKS: usize = 4;
+    const ACCUMULATORS: usize = 24;
 
+    fn run_apart<K: Kernel>(kernel: K) -> K::Output {
+        run(kernel)
+    }
     #[inline(always)]
     fn load(values: &[f32; LANES]) -> Self {
         // SAFETY: the array is sixteen readable values; the load needs no alignment.

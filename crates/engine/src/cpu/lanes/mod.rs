@@ -64,13 +64,12 @@ pub(crate) trait Arithmetic: Copy {
 /// The values of `Avx2Lanes` and `Avx512Lanes` may be made only inside [`run`], which a device
 /// reaches only when the machine has the instructions.
 pub(crate) trait Lanes: Arithmetic {
-    /// Query vectors that the score kernel of attention carries at once (bits do not depend on it).
-    const SCORE_VECTORS: usize;
-    /// Query vectors that the value kernel of attention carries at once (bits do not depend on it).
-    const VALUE_VECTORS: usize;
-    /// Registers' worth of channels per step of the value kernel (bits do not depend on it).
-    const VALUE_CHUNKS: usize;
+    /// Values that a product keeps at hand as sums (bits do not depend on it).
+    const ACCUMULATORS: usize;
 
+    /// Runs `kernel` with these lanes in a function of its own: it is compiled once, however often
+    /// and wherever it is called.
+    fn run_apart<K: Kernel>(kernel: K) -> K::Output;
     /// Sixteen values from memory.
     fn load(values: &[f32; LANES]) -> Self;
     /// Writes all lanes.

@@ -1,6 +1,6 @@
 //! Lanes as a plain array, for any machine, and their scalar twin, one `f32`.
 
-use super::{Arithmetic, LANES, Lanes};
+use super::{Arithmetic, Kernel, LANES, Lanes};
 
 /// Sixteen lanes in an array; `mul_add` rounds twice.
 #[derive(Clone, Copy)]
@@ -155,10 +155,12 @@ impl Arithmetic for PortableLanes {
 }
 
 impl Lanes for PortableLanes {
-    const SCORE_VECTORS: usize = 2;
-    const VALUE_VECTORS: usize = 1;
-    const VALUE_CHUNKS: usize = 1;
+    const ACCUMULATORS: usize = 4;
 
+    #[inline(never)]
+    fn run_apart<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run::<Self>()
+    }
     #[inline(always)]
     fn load(values: &[f32; LANES]) -> Self {
         Self(*values)
