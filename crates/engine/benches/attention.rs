@@ -47,8 +47,7 @@ fn main() -> Result<(), engine::Error> {
             }
             let [stored, attended] = [0, 1].map(|i| best.iter().map(|best| best[i]).sum::<f64>());
             println!(
-                "{rows:4} rows from {position:4}: store {:7.3} ms, forward {:7.3} ms",
-                stored, attended
+                "{rows:4} rows from {position:4}: store {stored:7.3} ms, forward {attended:7.3} ms"
             );
         }
     }

@@ -3,16 +3,16 @@
 #![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_castsi256_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_storeu_ps, _mm256_xor_si256,
+    __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_xor_si256,
 };
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants, share};
+use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, PAIR_BYTES, Quants, share};
 use crate::cpu::prefetch::prefetch;
 use crate::{Dtype, KernelPath};
 
@@ -109,7 +109,28 @@ fn expand(
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn expand_floats(dtype: Dtype, panel: &[u8], first: usize, out: &mut [Columns]) {
+    if dtype == Dtype::Bf16 {
+        return expand_pairs(&panel[first / 2 * PAIR_BYTES..], out);
+    }
     expand::expand_floats(dtype, panel, first, out, |bytes| halves(bytes));
+}
+
+/// Pairs of bf16, of each the odd element first.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn expand_pairs(panel: &[u8], out: &mut [Columns]) {
+    let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+    let (pairs, _) = panel.as_chunks::<PAIR_BYTES>();
+    for (out, pair) in out.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+        for eighth in 0..4 {
+            // SAFETY: 32 bytes are read, inside the pair's 128.
+            let lanes = unsafe { _mm256_loadu_si256(pair.as_ptr().add(32 * eighth).cast()) };
+            let odd = _mm256_and_si256(lanes, upper);
+            let even = _mm256_slli_epi32::<16>(lanes);
+            store(&mut out[0], eighth, _mm256_castsi256_ps(odd));
+            store(&mut out[1], eighth, _mm256_castsi256_ps(even));
+        }
+    }
 }
 
 #[inline]
