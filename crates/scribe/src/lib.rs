@@ -5,5 +5,6 @@
 pub mod command;
 pub mod config;
 pub mod fetch;
+pub mod loading;
 pub mod terminal;
 pub mod web;

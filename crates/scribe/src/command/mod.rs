@@ -1,11 +1,15 @@
 //! The command line: what can be typed, and which library does the work.
 
+mod bench;
+mod chat;
 mod completions;
 mod config;
 mod doctor;
 mod failure;
 mod models;
+mod plan;
 mod progress;
+mod serve;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,9 +58,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
+    /// Serve the page and the API (the default)
+    Serve(serve::ServeOptions),
+    /// Chat in this terminal
+    Chat(chat::ChatOptions),
     /// List, fetch, inspect and remove models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Measure how fast a model reads, writes and is served
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Print how much memory a model takes
+    Plan(plan::PlanOptions),
     /// Check this machine, and say what to do about each finding
     Doctor(doctor::DoctorOptions),
     /// Show the settings that hold, and where they come from
@@ -115,7 +128,11 @@ fn run(arguments: &[OsString]) -> u8 {
     let mut session = Session { terminal, global: cli.global };
     let Some(command) = cli.command else { return Exit::Usage.code() };
     let result = match command {
+        Command::Serve(options) => serve::run(&mut session, &options),
+        Command::Chat(options) => chat::run(&mut session, &options),
         Command::Models(command) => models::run(&mut session, command),
+        Command::Bench(command) => bench::run(&mut session, command),
+        Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),
         Command::Config(command) => config::run(&mut session, &command),
         Command::Completions(options) => completions::run(&mut session, &options),

@@ -1,13 +1,16 @@
 //! `scribe models`: which models there are, fetching them, looking at them, removing them.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Failure, Session};
-use crate::fetch::catalogue::Entry;
+use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Installed, Library};
+use crate::loading::{self, Located, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -104,6 +107,68 @@ pub(super) fn ensure(
     let options = PullOptions { offline: session.global.offline, trust_first_use };
     let mut progress = Progress::new(&mut session.terminal);
     Ok(library.pull(name, options, &mut |event| progress.show(event))?)
+}
+
+/// Finds the model that is asked for, fetching it if it is one of the catalogue.
+pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
+    let library = session.library()?;
+    let name = asked.unwrap_or(&library.catalogue().default).to_owned();
+    let path = Path::new(&name);
+    let is_name = is_model_name(&name)
+        && (library.catalogue().get(&name).is_some() || library.find(&name)?.is_some());
+    if !is_name && (path.exists() || name.contains('/') || name.ends_with(".gguf")) {
+        return locate_path(path);
+    }
+    let installed = ensure(session, &library, &name, false)?;
+    let sampling = library.catalogue().get(&name).map(|entry| entry.sampling).unwrap_or_default();
+    let sha256 = match installed.manifest.files.as_slice() {
+        [file] => Some(file.sha256.clone()),
+        _ => None,
+    };
+    Ok(Located { name, path: installed.path(), sampling, sha256 })
+}
+
+fn locate_path(path: &Path) -> Result<Located, Failure> {
+    if !path.exists() {
+        return Err(Failure::not_found(
+            format!("there is no model at `{}`", path.display()),
+            "check the path, or name a model from `scribe models list`",
+        ));
+    }
+    if path.is_dir() && !path.join("config.json").exists() {
+        return Err(Failure::not_found(
+            format!("`{}` has no config.json, so it is no Hugging Face folder", path.display()),
+            "name the folder that holds config.json, tokenizer.json and the weights, or a .gguf file",
+        ));
+    }
+    // `.` and `..` have no name of their own.
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let stem = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
+    let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
+    let sampling = SamplingDefaults::default();
+    Ok(Located { name, path: absolute, sampling, sha256: None })
+}
+
+/// Reads a model with `load`, showing progress.
+pub(super) fn load<T>(
+    session: &mut Session,
+    located: &Located,
+    load: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<T, loading::Error>,
+) -> Result<T, Failure> {
+    let mut progress = Progress::new(&mut session.terminal);
+    let mut begun = false;
+    let result = load(&mut |done, total| {
+        if !begun {
+            progress.begin(format!("loading {}", located.name), done, total);
+            begun = true;
+        }
+        progress.advance(done);
+    });
+    drop(progress);
+    result.map_err(|error| {
+        Failure::from(error)
+            .context(format!("cannot use the model at `{}`", located.path.display()))
+    })
 }
 
 fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! default that `--help` shows.
 
 pub mod file;
+pub mod sampling;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -83,11 +84,6 @@ pub struct EngineOptions {
           help_heading = ENGINE)]
     pub context_tokens: Option<NonZeroUsize>,
 
-    /// Completions computed at the same time
-    #[arg(long, env = "SCRIBE_SLOTS", value_name = "N", hide_env_values = true,
-          default_value = "8", help_heading = ENGINE)]
-    pub slots: NonZeroUsize,
-
     /// Memory for the cache of keys and values, as in 512M or 2G [default: planned]
     #[arg(long, env = "SCRIBE_CACHE_BYTES", value_name = "SIZE", hide_env_values = true,
           help_heading = ENGINE)]
@@ -114,6 +110,20 @@ pub enum Kernels {
     Avx2,
     /// AVX-512 with VNNI
     Avx512,
+}
+
+impl EngineOptions {
+    /// How the engine is to be started.
+    #[must_use]
+    pub fn device(&self) -> engine::DeviceOptions {
+        let kernels = self.kernels.map(|kernels| match kernels {
+            Kernels::Reference => engine::KernelPath::Reference,
+            Kernels::Portable => engine::KernelPath::Portable,
+            Kernels::Avx2 => engine::KernelPath::Avx2,
+            Kernels::Avx512 => engine::KernelPath::Avx512,
+        });
+        engine::DeviceOptions { threads: self.threads, kernels }
+    }
 }
 
 impl GlobalOptions {

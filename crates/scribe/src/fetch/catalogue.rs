@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::loading::SamplingDefaults;
 
 /// The catalogue that the program carries; the file says what each field means.
 const EMBEDDED: &str = include_str!("catalogue.toml");
@@ -41,6 +42,9 @@ pub struct Entry {
     pub homepage: String,
     /// What it is good for, and what was checked about this entry.
     pub about: String,
+    /// What the model's makers advise where a request does not say.
+    #[serde(default)]
+    pub sampling: SamplingDefaults,
     /// The files that land in the model's folder.
     #[serde(rename = "file")]
     pub files: Vec<FileEntry>,

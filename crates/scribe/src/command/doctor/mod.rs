@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Session};
 
+pub(super) use checks::available_memory_bytes;
+
 /// What to check.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe doctor\n  scribe doctor --quick --json")]

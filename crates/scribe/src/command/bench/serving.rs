@@ -1,0 +1,132 @@
+//! The server as clients see it: an in-process server on loopback, and clients that stream answers.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::{Failure, Session, models, serve};
+use super::{Latency, Size};
+use crate::config::EngineOptions;
+use crate::loading::{Loaded, Weights};
+use crate::web::{self, AppState, Shutdown};
+
+/// Longest time that one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What one client saw of one answer.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    tokens: u32,
+    first: Duration,
+}
+
+/// The part of a streamed chunk that is looked at.
+#[derive(Debug, Deserialize)]
+struct Chunk {
+    usage: Option<Usage>,
+}
+
+/// The part of `usage` that is looked at.
+#[derive(Debug, Deserialize)]
+struct Usage {
+    completion_tokens: u32,
+}
+
+/// Tokens per second of all clients together in each repetition, and how long first tokens took.
+pub(super) fn run(
+    session: &mut Session,
+    engine: &EngineOptions,
+    size: Size,
+) -> Result<(Weights, Vec<f64>, Latency), Failure> {
+    let located = models::locate(session, engine.model.as_deref())?;
+    let loaded = models::load(session, &located, |progress| {
+        Loaded::load(&located, engine, progress)
+    })?;
+    let weights = loaded.weights.clone();
+    let batch = weights.batch_options(engine, size.streams)?;
+    let served = serve::served_model(loaded, batch, size.streams, &[])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    let state = AppState::new(vec![served], web::ServeOptions::new(address));
+    let (trigger, shutdown) = Shutdown::manual();
+    let server = runtime.spawn(web::serve(state, listener, shutdown));
+    let measured = measure(address, size);
+    trigger.advance();
+    trigger.advance();
+    runtime.block_on(server)?;
+    let (samples, latency) = measured?;
+    Ok((weights, samples, latency))
+}
+
+fn measure(address: SocketAddr, size: Size) -> Result<(Vec<f64>, Latency), Failure> {
+    let mut samples = Vec::with_capacity(size.repetitions);
+    let mut firsts = Vec::new();
+    for repetition in 0..=size.repetitions {
+        let start = Instant::now();
+        let seen = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..size.streams)
+                .map(|client| {
+                    // Other words each time, so that no prompt is in the cache from before.
+                    let question = format!("{repetition}.{client}: tell a story of the sea.");
+                    scope.spawn(move || ask(address, &question, size.tokens))
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join()).collect::<Vec<_>>()
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let mut tokens = 0;
+        for answer in seen {
+            let seen = answer.map_err(|_| anyhow::anyhow!("a client thread panicked"))??;
+            tokens += seen.tokens;
+            if repetition > 0 {
+                firsts.push(seen.first.as_secs_f64());
+            }
+        }
+        if repetition > 0 {
+            samples.push(f64::from(tokens) / seconds);
+        }
+    }
+    firsts.sort_by(f64::total_cmp);
+    let at = |percent: usize| firsts[(firsts.len() - 1) * percent / 100];
+    let latency =
+        Latency { first_token_seconds_median: at(50), first_token_seconds_p95: at(95) };
+    Ok((samples, latency))
+}
+
+/// Asks one question and reads the streamed answer to its end.
+fn ask(address: SocketAddr, question: &str, tokens: usize) -> Result<Seen, anyhow::Error> {
+    let body = json!({
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    });
+    let agent = ureq::Agent::new_with_config(
+        ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).proxy(None).build(),
+    );
+    let start = Instant::now();
+    let response = agent
+        .post(format!("http://{address}/v1/chat/completions"))
+        .header("content-type", "application/json")
+        .send(body.to_string())?;
+    let mut seen = Seen { tokens: 0, first: Duration::ZERO };
+    for line in BufReader::new(response.into_body().into_reader()).lines() {
+        let line = line?;
+        let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]") else {
+            continue;
+        };
+        if seen.first.is_zero() && data.contains("\"content\"") && !data.contains("\"content\":\"\"") {
+            seen.first = start.elapsed();
+        }
+        let chunk: Chunk = serde_json::from_str(data)?;
+        if let Some(usage) = chunk.usage {
+            seen.tokens = usage.completion_tokens;
+        }
+    }
+    Ok(seen)
+}

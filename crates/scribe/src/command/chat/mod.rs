@@ -1,0 +1,99 @@
+//! `scribe chat`: talk with a model in the terminal.
+
+mod commands;
+mod repl;
+mod turns;
+
+use std::io::{IsTerminal, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::chat::{Generator, GeneratorOptions};
+use clap::Args;
+
+use super::{Exit, Failure, Session, models};
+use crate::config::EngineOptions;
+use crate::config::sampling::SamplingOptions;
+use crate::loading::Loaded;
+use turns::{Ended, Talk};
+
+/// Longest text that is read from standard input.
+const STDIN_BYTES_MAX: u64 = 1 << 20;
+
+/// What to say, and to whom.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scribe chat\n  scribe chat -p \"Write a haiku about \
+                        rust\"\n  echo \"What is a token?\" | scribe chat --system \"Answer \
+                        briefly\" --json")]
+pub struct ChatOptions {
+    /// Say TEXT, print the answer and leave
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: Option<String>,
+
+    /// Instructions that go before everything else
+    #[arg(long, env = "SCRIBE_SYSTEM", value_name = "TEXT", hide_env_values = true)]
+    system: Option<String>,
+
+    #[command(flatten)]
+    sampling: SamplingOptions,
+
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+/// Talks until the person leaves, or says one thing.
+pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Failure> {
+    let once = match &options.prompt {
+        Some(text) => Some(text.clone()),
+        None if std::io::stdin().is_terminal() => None,
+        None => Some(read_stdin()?),
+    };
+    if once.as_deref().is_some_and(|text| text.trim().is_empty()) {
+        return Err(Failure::usage("there is nothing to answer", "give a text, as in -p \"Hello\""));
+    }
+    let located = models::locate(session, options.engine.model.as_deref())?;
+    let loaded = models::load(session, &located, |progress| {
+        Loaded::load(&located, &options.engine, progress)
+    })?;
+    let batch = loaded.weights.batch_options(&options.engine, 1)?;
+    let sampling = options.sampling.over(&loaded.sampling, seed_of_now());
+    sampling.check(loaded.weights.model.config().vocab)?;
+    let generator = Generator::start(
+        loaded.weights.model.clone(),
+        loaded.tokenizer.clone(),
+        GeneratorOptions { batch, queue: 1 },
+    )?;
+    session.terminal.detail(format_args!("{}, seed {}", located.name, sampling.seed));
+    let mut talk = Talk::new(generator, &loaded, sampling, options)?;
+    match once {
+        Some(text) => {
+            talk.say(text.trim_end_matches('\n').to_owned());
+            match talk.answer(&mut session.terminal)? {
+                Ended::Whole => Ok(()),
+                Ended::Interrupted => Err(Failure::silent(Exit::Interrupted)),
+            }
+        }
+        None => repl::run(session, &mut talk),
+    }
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > STDIN_BYTES_MAX {
+        return Err(Failure::usage(
+            format!("standard input is longer than {STDIN_BYTES_MAX} bytes"),
+            "no model here reads that much; send a part of it",
+        ));
+    }
+    Ok(text)
+}
+
+/// A seed that differs from call to call; answers are reproduced with `--seed`.
+fn seed_of_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| {
+        let bytes = now.as_nanos().to_le_bytes();
+        u64::from_le_bytes([
+            bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
+        ])
+    })
+}

@@ -1,0 +1,252 @@
+//! The conversation in the terminal: what was said, the next answer, and stopping it.
+
+use std::time::{Duration, Instant};
+
+use ::chat::context::Overflow;
+use ::chat::turn::Turn;
+use ::chat::{Event, Generator, Sampling, StopReason, Usage};
+use serde::Serialize;
+use tokenizer::{ChatFormat, Conversation, Message, Role, Tokenizer};
+
+use super::super::Failure;
+use super::ChatOptions;
+use crate::loading::Loaded;
+use crate::terminal::Terminal;
+
+/// A conversation and the model that continues it.
+#[derive(Debug)]
+pub(super) struct Talk {
+    generator: Generator,
+    tokenizer: Tokenizer,
+    format: ChatFormat,
+    model: String,
+    sampling: Sampling,
+    max_tokens: Option<usize>,
+    conversation: Conversation,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By itself.
+    Whole,
+    /// By Ctrl-C; what was shown is kept.
+    Interrupted,
+}
+
+/// `scribe chat --json`: one line for each answer.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    model: &'a str,
+    answer: &'a str,
+    stop_reason: &'static str,
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    completion_tokens: usize,
+    first_token_seconds: f64,
+    tokens_per_second: f64,
+    seed: u64,
+}
+
+/// An answer as far as it has come.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    tokens: Vec<u32>,
+    usage: Usage,
+    reason: Option<StopReason>,
+    start: Instant,
+    first: Option<Duration>,
+}
+
+impl Talk {
+    /// A conversation that begins with the system message, if there is one.
+    pub(super) fn new(
+        generator: Generator,
+        loaded: &Loaded,
+        sampling: Sampling,
+        options: &ChatOptions,
+    ) -> Result<Self, Failure> {
+        let mut talk = Self {
+            generator,
+            tokenizer: loaded.tokenizer.clone(),
+            format: loaded.format.clone(),
+            model: loaded.weights.name.clone(),
+            sampling,
+            max_tokens: options.sampling.max_tokens,
+            conversation: Conversation::default(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        };
+        if let Some(system) = &options.system {
+            talk.set_system(system);
+        }
+        Ok(talk)
+    }
+
+    /// Adds what the person says.
+    pub(super) fn say(&mut self, text: String) {
+        self.conversation.messages.push(Message::new(Role::User, text));
+    }
+
+    /// Forgets everything but the system message.
+    pub(super) fn forget(&mut self) {
+        self.conversation.messages.retain(|message| message.role == Role::System);
+    }
+
+    /// Sets the instructions that go before everything else; an empty text takes them away.
+    pub(super) fn set_system(&mut self, text: &str) {
+        self.conversation.messages.retain(|message| message.role != Role::System);
+        if !text.is_empty() {
+            self.conversation.messages.insert(0, Message::new(Role::System, text));
+        }
+    }
+
+    /// Takes the last answer back, so that another one can be drawn; `false` if there is none.
+    pub(super) fn take_back(&mut self) -> bool {
+        let Some(last) = self.conversation.messages.last() else { return false };
+        match last.role {
+            Role::Assistant => {
+                self.conversation.messages.pop();
+                // The same seed would draw the same answer.
+                self.sampling.seed = self.sampling.seed.wrapping_add(1);
+                true
+            }
+            // An answer that failed left the question behind.
+            role => role == Role::User,
+        }
+    }
+
+    /// The name of the model.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// What was said so far.
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.conversation.messages
+    }
+
+    /// Lets the model answer, shows the answer while it comes, and keeps it.
+    pub(super) fn answer(&mut self, terminal: &mut Terminal) -> Result<Ended, Failure> {
+        let turn = Turn {
+            conversation: self.conversation.clone(),
+            overflow: Overflow::DropOldest,
+            max_tokens: self.max_tokens,
+            sampling: self.sampling.clone(),
+            ..Turn::default()
+        };
+        let context_tokens = self.generator.context_tokens();
+        let prepared = turn.prepare(&self.tokenizer, &self.format, context_tokens)?;
+        if prepared.dropped_messages > 0 {
+            terminal.note(format_args!(
+                "the oldest {} messages no longer fit and were left out",
+                prepared.dropped_messages
+            ));
+        }
+        let mut stream = self.generator.submit(prepared.request)?;
+        let mut answer = Answer::new();
+        let ended = self.runtime.block_on(async {
+            loop {
+                let event = tokio::select! {
+                    event = stream.next() => event,
+                    _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
+                };
+                let Some(event) = event else { return Ok(Ended::Whole) };
+                answer.take(event, terminal)?;
+            }
+        });
+        // Dropping the stream frees the slot of an interrupted answer.
+        drop(stream);
+        if !answer.text.is_empty() {
+            let message = Message::sampled(answer.text.clone(), answer.tokens.clone());
+            self.conversation.messages.push(message);
+        }
+        if terminal.wants_json() {
+            let report = answer.report(&self.model, self.sampling.seed);
+            terminal.json_line(&report)?;
+        } else {
+            terminal.piece("\n")?;
+            terminal.detail(answer.speed());
+        }
+        ended
+    }
+}
+
+impl Answer {
+    fn new() -> Self {
+        Self {
+            text: String::new(),
+            tokens: Vec::new(),
+            usage: Usage::default(),
+            reason: None,
+            start: Instant::now(),
+            first: None,
+        }
+    }
+
+    fn take(&mut self, event: Event, terminal: &mut Terminal) -> Result<(), Failure> {
+        match event {
+            Event::Started { prompt_tokens, cached_tokens, .. } => {
+                self.usage.prompt_tokens = prompt_tokens;
+                self.usage.cached_tokens = cached_tokens;
+            }
+            Event::Text { text, tokens } => {
+                self.first.get_or_insert_with(|| self.start.elapsed());
+                if !terminal.wants_json() {
+                    terminal.piece(&text)?;
+                }
+                self.text.push_str(&text);
+                self.tokens.extend(tokens.iter().map(|info| info.token));
+                self.usage.completion_tokens = self.tokens.len();
+            }
+            Event::Done { stop_reason, usage, tokens } => {
+                self.reason = Some(stop_reason);
+                self.usage = usage;
+                self.tokens = tokens;
+            }
+            Event::Failed(error) => return Err(error.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tokens after the first one, by the time after the first one.
+    fn tokens_per_second(&self) -> f64 {
+        let first = self.first.unwrap_or_default();
+        let seconds = self.start.elapsed().saturating_sub(first).as_secs_f64();
+        let tokens = u32::try_from(self.usage.completion_tokens.saturating_sub(1)).unwrap_or(0);
+        if seconds > 0.0 { f64::from(tokens) / seconds } else { 0.0 }
+    }
+
+    fn speed(&self) -> String {
+        format!(
+            "{} prompt tokens ({} cached), first token after {:.2} s; {} tokens, {:.1} tokens/s",
+            self.usage.prompt_tokens,
+            self.usage.cached_tokens,
+            self.first.unwrap_or_default().as_secs_f64(),
+            self.usage.completion_tokens,
+            self.tokens_per_second()
+        )
+    }
+
+    fn report<'a>(&'a self, model: &'a str, seed: u64) -> Report<'a> {
+        Report {
+            schema: "scribe.chat/1",
+            model,
+            answer: &self.text,
+            stop_reason: match self.reason {
+                Some(StopReason::EndOfTurn) => "end_of_turn",
+                Some(StopReason::Length) => "length",
+                Some(StopReason::Stopped) | None => "stopped",
+            },
+            prompt_tokens: self.usage.prompt_tokens,
+            cached_tokens: self.usage.cached_tokens,
+            completion_tokens: self.usage.completion_tokens,
+            first_token_seconds: self.first.unwrap_or_default().as_secs_f64(),
+            tokens_per_second: self.tokens_per_second(),
+            seed,
+        }
+    }
+}

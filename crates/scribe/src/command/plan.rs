@@ -1,0 +1,156 @@
+//! `scribe plan`: how much memory a model takes, and for what.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use model::MemoryPlan;
+use serde::Serialize;
+
+use super::doctor::available_memory_bytes;
+use super::{Failure, Session, models};
+use crate::config::EngineOptions;
+use crate::loading::Weights;
+use crate::terminal::{Terminal, bytes_for_people};
+
+/// Which model, and how it is to be run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scribe plan\n  scribe plan --model model.gguf --slots 4 \
+                        --context-tokens 4096")]
+pub struct PlanOptions {
+    #[command(flatten)]
+    engine: EngineOptions,
+
+    #[command(flatten)]
+    slots: SlotsOption,
+}
+
+/// How many completions are computed at the same time.
+#[derive(Debug, Args)]
+pub(super) struct SlotsOption {
+    /// Completions computed at the same time
+    #[arg(long, env = "SCRIBE_SLOTS", value_name = "N", hide_env_values = true,
+          default_value = "8", help_heading = "Model options")]
+    pub(super) slots: NonZeroUsize,
+}
+
+/// `scribe plan --json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    model: &'a str,
+    architecture: &'a str,
+    parameters: u64,
+    quantization: &'a str,
+    slots: usize,
+    context_tokens: usize,
+    weights_bytes: u64,
+    cache_bytes: u64,
+    cache_tokens: usize,
+    workspace_bytes: u64,
+    total_bytes: u64,
+    available_bytes: Option<u64>,
+}
+
+/// Prints the plan.
+pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Failure> {
+    let located = models::locate(session, options.engine.model.as_deref())?;
+    let weights = models::load(session, &located, |progress| {
+        Weights::load(&located, &options.engine, progress)
+    })?;
+    let batch = weights.batch_options(&options.engine, options.slots.slots.get())?;
+    let plan = MemoryPlan::new(&weights.model, &batch)?;
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        terminal.json(&Report {
+            schema: "scribe.plan/1",
+            model: &weights.name,
+            architecture: &weights.details.architecture,
+            parameters: weights.details.parameters,
+            quantization: &weights.details.quantization,
+            slots: batch.slots,
+            context_tokens: batch.context_tokens,
+            weights_bytes: plan.weights_bytes,
+            cache_bytes: plan.cache_bytes,
+            cache_tokens: plan.cache_tokens,
+            workspace_bytes: plan.workspace_bytes,
+            total_bytes: plan.total_bytes(),
+            available_bytes: available_memory_bytes(),
+        })?;
+        return Ok(());
+    }
+    for line in lines(&weights, &batch, &plan) {
+        terminal.line(line)?;
+    }
+    Ok(())
+}
+
+/// Tells the plan as talk, and warns if it does not fit.
+pub(super) fn tell(
+    terminal: &mut Terminal,
+    weights: &Weights,
+    batch: &model::BatchOptions,
+    plan: &MemoryPlan,
+) {
+    for line in lines(weights, batch, plan) {
+        terminal.note(line);
+    }
+    // The weights are in memory already.
+    let missing = plan.total_bytes() - plan.weights_bytes;
+    if let Some(free) = available_memory_bytes()
+        && free < missing
+    {
+        terminal.warn(format_args!(
+            "only {} of memory are free; choose a smaller --cache-bytes or --context-tokens",
+            bytes_for_people(free)
+        ));
+    }
+}
+
+fn lines(weights: &Weights, batch: &model::BatchOptions, plan: &MemoryPlan) -> Vec<String> {
+    let details = &weights.details;
+    let device = weights.model.device();
+    let people = bytes_for_people;
+    vec![
+        format!(
+            "{}: {}, {} parameters, {}; {} kernels, {} threads",
+            weights.name,
+            details.architecture,
+            count_for_people(details.parameters),
+            details.quantization,
+            device.kernels(),
+            device.threads()
+        ),
+        format!(
+            "memory: {} = weights {} + cache {} ({} tokens) + workspace {}",
+            people(plan.total_bytes()),
+            people(plan.weights_bytes),
+            people(plan.cache_bytes),
+            plan.cache_tokens,
+            people(plan.workspace_bytes)
+        ),
+        format!("{} slots, {} tokens of context each", batch.slots, batch.context_tokens),
+    ]
+}
+
+/// A number of parameters for people: `134.5 M`.
+pub(super) fn count_for_people(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{count}"),
+        1_000_000..1_000_000_000 => {
+            format!("{}.{} M", count / 1_000_000, count / 100_000 % 10)
+        }
+        _ => format!("{}.{:02} B", count / 1_000_000_000, count / 10_000_000 % 100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_for_people;
+
+    #[test]
+    fn counts_are_short() {
+        assert_eq!(count_for_people(4096), "4096");
+        assert_eq!(count_for_people(134_515_008), "134.5 M");
+        assert_eq!(count_for_people(1_543_714_304), "1.54 B");
+    }
+}

@@ -1,0 +1,249 @@
+//! `scribe serve`: the page and the API, on this machine.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chat::{Generator, GeneratorOptions};
+use clap::Args;
+use model::MemoryPlan;
+use serde::Serialize;
+
+use super::plan::{self, SlotsOption};
+use super::{Failure, Session, models};
+use crate::config::EngineOptions;
+use crate::loading::Loaded;
+use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
+
+/// Shortest key that is taken: shorter ones can be guessed.
+const KEY_LENGTH_MIN: usize = 16;
+
+/// Time for the generator's thread to end after the last request.
+const GENERATOR_GRACE: Duration = Duration::from_secs(1);
+
+/// Where to listen, who may ask, and with which model.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scribe serve\n  scribe serve --model \
+                        qwen2.5-coder-0.5b-instruct --address 127.0.0.1:9000\n  \
+                        SCRIBE_API_KEY=$(openssl rand -hex 32) scribe serve --address 0.0.0.0:8080 \
+                        --allow-host chat.example.org")]
+pub struct ServeOptions {
+    /// Address to listen on; one that others can reach needs a key
+    #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
+          value_parser = parse_address, value_name = "HOST:PORT", hide_env_values = true)]
+    address: SocketAddr,
+
+    /// Open the page in the browser
+    #[arg(long)]
+    open: bool,
+
+    /// File with the key that requests must show (or SCRIBE_API_KEY, with the key itself)
+    #[arg(long, env = "SCRIBE_API_KEY_FILE", value_name = "FILE", hide_env_values = true)]
+    api_key_file: Option<PathBuf>,
+
+    /// Host name that requests may use besides loopback names; may be given again
+    #[arg(long, env = "SCRIBE_ALLOW_HOST", value_name = "HOST", value_delimiter = ',',
+          hide_env_values = true)]
+    allow_host: Vec<String>,
+
+    /// Other name that requests may use for the model; may be given again
+    #[arg(long, env = "SCRIBE_ALIAS", value_name = "NAME", value_delimiter = ',',
+          hide_env_values = true)]
+    alias: Vec<String>,
+
+    /// Requests that may wait for a slot; more are told to come back later
+    #[arg(long, env = "SCRIBE_QUEUE", value_name = "N", default_value = "64",
+          hide_env_values = true)]
+    queue: usize,
+
+    #[command(flatten)]
+    engine: EngineOptions,
+
+    #[command(flatten)]
+    slots: SlotsOption,
+}
+
+/// `scribe serve --json`: one line once the server answers.
+#[derive(Debug, Serialize)]
+struct Ready<'a> {
+    schema: &'static str,
+    url: String,
+    model: &'a str,
+    slots: usize,
+    context_tokens: usize,
+    key_required: bool,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), Failure> {
+    let key = read_key(options.api_key_file.as_deref())?;
+    if web::guard::check_exposure(options.address, key.is_some()).is_err() {
+        return Err(Failure::usage(
+            format!("others could use the model at {} without a key", options.address),
+            "set a key with --api-key-file FILE or SCRIBE_API_KEY, or listen on 127.0.0.1",
+        ));
+    }
+    // Bound first: a port in use shows before anything is loaded, and early clients wait in line.
+    let listener = bind(options.address)?;
+    let bound = listener.local_addr()?;
+    let located = models::locate(session, options.engine.model.as_deref())?;
+    let loaded = models::load(session, &located, |progress| {
+        Loaded::load(&located, &options.engine, progress)
+    })?;
+    let weights = &loaded.weights;
+    let batch = weights.batch_options(&options.engine, options.slots.slots.get())?;
+    let memory = MemoryPlan::new(&weights.model, &batch)?;
+    plan::tell(&mut session.terminal, weights, &batch, &memory);
+    let served = served_model(loaded, batch, options.queue, &options.alias)?;
+    let generator = served.generator.clone();
+    let ready = Ready {
+        schema: "scribe.serve/1",
+        url: url(bound),
+        model: &located.name,
+        slots: generator.slots(),
+        context_tokens: generator.context_tokens(),
+        key_required: key.is_some(),
+    };
+    let mut edge = web::ServeOptions::new(bound);
+    edge.allowed_hosts.clone_from(&options.allow_host);
+    edge.key = key;
+    let state = AppState::new(vec![served], edge);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let shutdown = Shutdown::from_signals()?;
+        tell_ready(session, &ready, options.open)?;
+        web::serve(state, listener, shutdown).await;
+        Ok::<(), Failure>(())
+    })?;
+    session.terminal.note("stopped");
+    generator.shutdown(GENERATOR_GRACE);
+    Ok(())
+}
+
+/// The model behind its queue, as the server wants it.
+pub(super) fn served_model(
+    loaded: Loaded,
+    batch: model::BatchOptions,
+    queue: usize,
+    aliases: &[String],
+) -> Result<ServedModel, Failure> {
+    let Loaded { weights, tokenizer, format, sampling } = loaded;
+    let generator =
+        Generator::start(weights.model, tokenizer.clone(), GeneratorOptions { batch, queue })?;
+    Ok(ServedModel {
+        name: weights.name,
+        aliases: aliases.to_vec(),
+        created: weights.created,
+        generator,
+        chat_template: tokenizer.chat_template().map(str::to_owned),
+        tokenizer,
+        format,
+        sampling,
+        details: weights.details,
+    })
+}
+
+fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<(), Failure> {
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        terminal.json_line(ready)?;
+    } else {
+        terminal.line(&ready.url)?;
+        terminal.note("chat at that address; the API is below /v1; Ctrl-C stops the server");
+    }
+    if open && !open_in_browser(&ready.url) {
+        terminal.warn("no browser could be opened; open the address by hand");
+    }
+    Ok(())
+}
+
+/// The key from the file, else from the environment; the text itself goes no further than here.
+fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure> {
+    let text = match file {
+        Some(path) => fs::read_to_string(path).map_err(|error| {
+            Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
+        })?,
+        None => match std::env::var("SCRIBE_API_KEY") {
+            Ok(text) => text,
+            Err(_) => return Ok(None),
+        },
+    };
+    let key = text.trim();
+    if key.len() < KEY_LENGTH_MIN || key.contains(char::is_whitespace) {
+        return Err(Failure::usage(
+            format!("the key must have {KEY_LENGTH_MIN} characters or more, and no spaces"),
+            "make one with `openssl rand -hex 32`",
+        ));
+    }
+    Ok(Some(KeyDigest::of(key)))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let other = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
+                format!("stop what listens there, or choose another port: --address {other}")
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need special rights; choose a higher one with --address".into()
+            }
+            _ => "choose an address of this machine with --address, such as 127.0.0.1:8080".into(),
+        };
+        Failure::broken(error, hint).context(format!("cannot listen on {address}"))
+    })
+}
+
+/// The address as it is typed into a browser of this machine.
+fn url(bound: SocketAddr) -> String {
+    let host = if bound.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bound.ip() };
+    format!("http://{}", SocketAddr::new(host, bound.port()))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
+        "write it as ADDRESS:PORT with a numeric address, such as 127.0.0.1:8080".to_owned()
+    })
+}
+
+/// Whether some program took the address.
+fn open_in_browser(url: &str) -> bool {
+    ["xdg-open", "open"].into_iter().any(|program| {
+        Command::new(program)
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_numeric_or_localhost() {
+        assert_eq!(parse_address("localhost:80"), Ok(([127, 0, 0, 1], 80).into()));
+        assert!(parse_address("[::1]:80").unwrap().is_ipv6());
+        assert!(parse_address("example.org:80").unwrap_err().contains("127.0.0.1:8080"));
+        assert_eq!(url(([0, 0, 0, 0], 81).into()), "http://127.0.0.1:81");
+    }
+
+    #[test]
+    fn short_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "short\n").unwrap();
+        assert!(read_key(Some(&path)).is_err());
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        assert!(read_key(Some(&path)).unwrap().unwrap().matches("0123456789abcdef"));
+    }
+}

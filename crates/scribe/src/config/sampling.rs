@@ -1,0 +1,62 @@
+//! Options about how tokens are drawn.
+
+use chat::Sampling;
+use clap::Args;
+
+/// Heading of these options.
+const SAMPLING: &str = "Sampling options";
+
+/// Options about how tokens are drawn; what is absent is the model's own advice.
+#[derive(Debug, Clone, Args)]
+pub struct SamplingOptions {
+    /// Boldness: 0 always takes the most probable token [default: the model's]
+    #[arg(long, env = "SCRIBE_TEMPERATURE", value_name = "X", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub temperature: Option<f32>,
+
+    /// Draw from the K most probable tokens; 0 = from all [default: the model's]
+    #[arg(long, env = "SCRIBE_TOP_K", value_name = "K", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub top_k: Option<usize>,
+
+    /// Draw from the fewest tokens whose probabilities reach P [default: the model's]
+    #[arg(long, env = "SCRIBE_TOP_P", value_name = "P", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub top_p: Option<f32>,
+
+    /// Draw from tokens at least P times as probable as the first [default: the model's]
+    #[arg(long, env = "SCRIBE_MIN_P", value_name = "P", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub min_p: Option<f32>,
+
+    /// Above 1: say less of what was said before [default: the model's]
+    #[arg(long, env = "SCRIBE_REPETITION_PENALTY", value_name = "X", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub repetition_penalty: Option<f32>,
+
+    /// The same seed gives the same answer [default: another one each time]
+    #[arg(long, env = "SCRIBE_SEED", value_name = "N", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub seed: Option<u64>,
+
+    /// Most tokens of an answer [default: as many as fit]
+    #[arg(long, env = "SCRIBE_MAX_TOKENS", value_name = "N", hide_env_values = true,
+          help_heading = SAMPLING)]
+    pub max_tokens: Option<usize>,
+}
+
+impl SamplingOptions {
+    /// The model's advice with these options in its place where they are given.
+    #[must_use]
+    pub fn over(&self, advice: &Sampling, seed: u64) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(advice.temperature),
+            top_k: self.top_k.unwrap_or(advice.top_k),
+            top_p: self.top_p.unwrap_or(advice.top_p),
+            min_p: self.min_p.unwrap_or(advice.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(advice.repetition_penalty),
+            seed: self.seed.unwrap_or(seed),
+            ..advice.clone()
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A name or a path becomes a model that is ready to be used: weights, tokens, chat format, defaults.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use artifacts::gguf::Gguf;
+use artifacts::safetensors::SafetensorsFolder;
+use artifacts::tensors::TensorInfo;
+use chat::Sampling;
+use model::{BatchOptions, MemoryPlan, Model, Source};
+use serde::{Deserialize, Serialize};
+use tokenizer::{ChatFormat, Tokenizer};
+
+use crate::config::EngineOptions;
+use crate::web::ModelDetails;
+
+/// Longest context window that is taken without being asked for.
+const CONTEXT_TOKENS_DEFAULT: usize = 8192;
+
+/// Largest cache that is taken without being asked for, unless one context needs more.
+const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Sampling values that come with a model, where it says any.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SamplingDefaults {
+    /// As [`Sampling::temperature`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// As [`Sampling::top_k`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// As [`Sampling::top_p`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// As [`Sampling::min_p`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// As [`Sampling::repetition_penalty`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+}
+
+/// A model file or folder, and what is known about it before it is opened.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The name that people see and that the API serves.
+    pub name: String,
+    /// A GGUF file or a Hugging Face folder.
+    pub path: PathBuf,
+    /// What the catalogue advises.
+    pub sampling: SamplingDefaults,
+    /// Digest of the weights, where there is one file and it is known.
+    pub sha256: Option<String>,
+}
+
+/// Weights that can compute.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    /// The name that people see.
+    pub name: String,
+    /// The model.
+    pub model: Arc<Model>,
+    /// Facts for people.
+    pub details: ModelDetails,
+    /// When the file was made, in seconds since 1970.
+    pub created: u64,
+}
+
+/// A model that can chat.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The weights.
+    pub weights: Weights,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// How a conversation is written for the model.
+    pub format: ChatFormat,
+    /// What holds where a request does not say.
+    pub sampling: Sampling,
+}
+
+/// Why a model cannot be used. The messages of the crates below say what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weights or their shape.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The container.
+    #[error(transparent)]
+    Artifact(#[from] artifacts::Error),
+    /// The tokenizer or the chat format.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+impl SamplingDefaults {
+    /// These values where there are some, those of `other` elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            temperature: self.temperature.or(other.temperature),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            min_p: self.min_p.or(other.min_p),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+        }
+    }
+
+    /// A complete set of values: what is absent here is neutral.
+    #[must_use]
+    pub fn complete(self) -> Sampling {
+        let neutral = Sampling::default();
+        Sampling {
+            temperature: self.temperature.unwrap_or(neutral.temperature),
+            top_k: self.top_k.unwrap_or(neutral.top_k),
+            top_p: self.top_p.unwrap_or(neutral.top_p),
+            min_p: self.min_p.unwrap_or(neutral.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(neutral.repetition_penalty),
+            ..neutral
+        }
+    }
+}
+
+impl Weights {
+    /// Reads the weights; `progress` hears how many of how many bytes were read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with what is wrong in which file.
+    pub fn load(
+        located: &Located,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
+        let device = engine::Device::cpu(&options.device())?;
+        let model = Arc::new(Model::load(&device, &Source::detect(&located.path), progress)?);
+        let mut details = describe(&located.path)?;
+        details.architecture = model.config().architecture.gguf_name().to_owned();
+        details.sha256.clone_from(&located.sha256);
+        let created = modified_seconds(&located.path);
+        Ok(Self { name: located.name.clone(), model, details, created })
+    }
+
+    /// The layout of a batch with these options: what is not asked for is planned.
+    ///
+    /// Without `--cache-bytes` the cache holds a full context for each slot as far as 1 GiB
+    /// goes, and one full context in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for options out of range.
+    pub fn batch_options(
+        &self,
+        options: &EngineOptions,
+        slots: usize,
+    ) -> Result<BatchOptions, Error> {
+        let native = self.model.config().context_tokens;
+        let context_tokens =
+            options.context_tokens.map_or(native.min(CONTEXT_TOKENS_DEFAULT), usize::from);
+        let mut batch = BatchOptions { slots, context_tokens, ..BatchOptions::default() };
+        batch.cache_bytes = match options.cache_bytes {
+            Some(size) => Some(size.0),
+            None => {
+                let all = MemoryPlan::new(&self.model, &batch)?.cache_bytes;
+                let single = BatchOptions { slots: 1, ..batch.clone() };
+                let one = MemoryPlan::new(&self.model, &single)?.cache_bytes;
+                Some(all.min(CACHE_BYTES_DEFAULT).max(one))
+            }
+        };
+        Ok(batch)
+    }
+}
+
+impl Loaded {
+    /// Reads weights, tokenizer, chat format and sampling defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with what is wrong in which file.
+    pub fn load(
+        located: &Located,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
+        // The small things first: what is wrong with them shows before the weights are read.
+        let path = &located.path;
+        let tokenizer = if path.is_dir() {
+            Tokenizer::from_folder(path)?
+        } else {
+            Tokenizer::from_gguf(Gguf::open(path)?.header().metadata())?
+        };
+        let format = ChatFormat::detect(&tokenizer)?;
+        let weights = Weights::load(located, options, progress)?;
+        let sampling = generation_config(path).or(located.sampling).complete();
+        Ok(Self { weights, tokenizer, format, sampling })
+    }
+}
+
+/// What `generation_config.json` says, in the model's folder or beside its file; a file that cannot be
+/// understood says nothing, because it only ever holds advice.
+fn generation_config(path: &Path) -> SamplingDefaults {
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    folder
+        .and_then(|folder| std::fs::read(folder.join("generation_config.json")).ok())
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+/// Size, number and storage of the weights.
+fn describe(path: &Path) -> Result<ModelDetails, Error> {
+    let mut tensors: Vec<TensorInfo> = if path.is_dir() {
+        SafetensorsFolder::open(path)?.tensors().cloned().collect()
+    } else {
+        Gguf::open(path)?.header().tensors().to_vec()
+    };
+    let parameters = tensors.iter().map(TensorInfo::elements).sum();
+    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
+    // The type that holds most of the weights gives the model its name: Q4_1, BF16, …
+    tensors.sort_by_key(|tensor| tensor.dtype.name());
+    let quantization = tensors
+        .chunk_by(|left, right| left.dtype == right.dtype)
+        .max_by_key(|group| group.iter().map(TensorInfo::elements).sum::<u64>())
+        .map_or_else(String::new, |group| group[0].dtype.name().to_owned());
+    Ok(ModelDetails { parameters, bytes, quantization, ..ModelDetails::default() })
+}
+
+fn modified_seconds(path: &Path) -> u64 {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_s_own_advice_comes_before_the_catalogue_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = br#"{"temperature": 0.5, "eos_token_id": 2, "top_k": 7}"#;
+        std::fs::write(folder.path().join("generation_config.json"), config).unwrap();
+        let own = generation_config(folder.path());
+        let advice = SamplingDefaults {
+            temperature: Some(0.2),
+            top_p: Some(0.9),
+            ..SamplingDefaults::default()
+        };
+        let sampling = own.or(advice).complete();
+        assert_eq!(
+            sampling,
+            Sampling { temperature: 0.5, top_k: 7, top_p: 0.9, ..Sampling::default() }
+        );
+        let beside = generation_config(&folder.path().join("x.gguf"));
+        assert_eq!(beside, own);
+    }
+}
