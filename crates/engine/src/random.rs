@@ -90,6 +90,28 @@ pub fn gumbel_row(device: &Device, seed: u64, position: u64, noise: &mut [f32]) 
     run_same_bits(device.kernels(), GumbelRow { philox: Philox::new(seed), position, noise });
 }
 
+/// The random words behind [`gumbel`] at one position, for runs of `4 * LANES` tokens.
+pub(crate) struct NoiseWords {
+    philox: Philox,
+    position: [u32; 2],
+}
+
+impl NoiseWords {
+    pub(crate) fn new(seed: u64, position: u64) -> Self {
+        Self { philox: Philox::new(seed), position: halves(position) }
+    }
+
+    /// The words of a run; that of its token `t` is `[t % 4][t / 4]`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "tokens are 32-bit numbers")]
+    pub(crate) fn of_run(&self, run: usize) -> [[u32; LANES]; 4] {
+        let first = (run * LANES) as u32;
+        let counters = std::array::from_fn(|lane| first + lane as u32);
+        let ([low, high], [_, domain]) = (self.position, halves(SAMPLING << 32));
+        self.philox.blocks([[low; LANES], [high; LANES], counters, [domain; LANES]])
+    }
+}
+
 struct GumbelRow<'a> {
     philox: Philox,
     position: u64,
@@ -100,21 +122,12 @@ impl Kernel for GumbelRow<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "tokens are 32-bit numbers")]
     fn run<L: Lanes>(self) {
         /// Counters at once; each gives the words of four tokens.
         const COUNTERS: usize = LANES;
-        let [low, high] = halves(self.position);
-        let [_, domain] = halves(SAMPLING << 32);
+        let words_of = NoiseWords { philox: self.philox, position: halves(self.position) };
         for (step, noise) in self.noise.chunks_mut(4 * COUNTERS).enumerate() {
-            let first = (step * COUNTERS) as u32;
-            let counters = std::array::from_fn(|lane| first + lane as u32);
-            let words = self.philox.blocks([
-                [low; COUNTERS],
-                [high; COUNTERS],
-                counters,
-                [domain; COUNTERS],
-            ]);
+            let words = words_of.of_run(step);
             let mut values = [[0.0; 4]; COUNTERS];
             for (place, words) in words.iter().enumerate() {
                 let mut lanes = [0.0; LANES];
@@ -185,7 +198,7 @@ mod tests {
                 let mut noise = vec![0.0; length];
                 gumbel_row(&device, 7, 1 << 40, &mut noise);
                 let single: Vec<f32> =
-                    (0..length).map(|token| gumbel(7, 1 << 40, token as u32)).collect();
+                    (0..).map(|token| gumbel(7, 1 << 40, token)).take(length).collect();
                 assert!(testing::same_bits(&noise, &single), "{length} on {path:?}");
             }
         }
@@ -218,8 +231,8 @@ mod tests {
         let mut moments = [0.0; 4];
         for index in 0..count {
             let value = f64::from(normal(5, index));
-            for (power, moment) in moments.iter_mut().enumerate() {
-                *moment += value.powi(power as i32 + 1) / count as f64;
+            for (power, moment) in (1..).zip(&mut moments) {
+                *moment += value.powi(power) / count as f64;
             }
         }
         // Four standard errors: the moments' variances are 1, 2, 15 and 96 over the count.
@@ -245,11 +258,11 @@ mod tests {
         let mut counts = [0_u32; 4];
         let draws = 40_000_u32;
         for position in 0..draws {
-            let score = |token: usize| {
-                probabilities[token].ln() + gumbel(11, u64::from(position), token as u32)
-            };
-            let best =
-                (1..4).fold(0, |best, token| if score(token) > score(best) { token } else { best });
+            let scores: Vec<f32> = (0..)
+                .zip(probabilities)
+                .map(|(token, p)| p.ln() + gumbel(11, u64::from(position), token))
+                .collect();
+            let best = (1..4).fold(0, |best, v| if scores[v] > scores[best] { v } else { best });
             counts[best] += 1;
         }
         for (count, p) in counts.into_iter().zip(probabilities) {

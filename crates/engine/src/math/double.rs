@@ -6,7 +6,7 @@
 /// Added to and taken from a small number, it rounds that number to an integer, ties to even.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
-const LN_2_HIGH: f64 = 6.931_471_803_691_238_16e-1;
+const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
 /// `coefficients[0] + coefficients[1] x + …` by Horner's rule.
@@ -108,7 +108,7 @@ pub(crate) fn sin_cos(angle: f64) -> (f64, f64) {
                 -1.984_126_982_985_795e-4,
                 2.755_731_370_707_006_8e-6,
                 -2.505_076_025_340_686_3e-8,
-                1.589_690_995_211_550_1e-10,
+                1.589_690_995_211_55e-10,
             ],
         );
     let tail = z

@@ -62,7 +62,7 @@ pub(crate) fn exp<A: Arithmetic>(x: A) -> A {
             2.0 * 8.333_452e-3,
             2.0 * 4.166_579_6e-2,
             2.0 * 1.666_666_5e-1,
-            2.0 * 5.000_000_1e-1,
+            2.0 * 0.5,
         ],
     );
     let twice = tail.mul_add(r.mul(r), r.add(r)).add(A::splat(2.0));

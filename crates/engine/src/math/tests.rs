@@ -1,4 +1,5 @@
 //! Errors against the platform's `f64` functions, and scalar against vector twins.
+#![expect(clippy::cast_possible_truncation, reason = "bit patterns, and roundings that are meant")]
 
 use crate::cpu::lanes::{Arithmetic, Fused, Kernel, LANES, Lanes, run};
 use crate::device::KernelPath;

@@ -1,7 +1,15 @@
 //! Lanes in a pair of 256-bit registers, with the same order of operations as one of 512 bits.
 #![expect(unsafe_code, reason = "intrinsics; `run` is reached only with the features looked up")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m256, __m256i, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtss_f32,
+    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_mul_ps,
+    _mm256_permute_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_sll_epi32, _mm256_sra_epi32,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_ps,
+};
 
 use super::{Arithmetic, Kernel, LANES, Lanes};
 

@@ -1,7 +1,15 @@
 //! Lanes in one 512-bit register.
 #![expect(unsafe_code, reason = "intrinsics; `run` is reached only with the features looked up")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m256, __m512, __m512i, _CMP_LT_OQ, _mm256_add_ps, _mm256_max_ps, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castps512_ps256,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_div_ps,
+    _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permute_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srai_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_xor_si512,
+};
 
 use super::{Arithmetic, Kernel, LANES, Lanes, avx2};
 

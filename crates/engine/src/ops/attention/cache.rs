@@ -265,6 +265,7 @@ impl<E: Element> Tile<'_, E> {
 
 impl CacheShape {
     /// Files one head's key and value, rounded, in slot `slot` of the tile that starts at `start`.
+    #[inline(always)]
     pub(super) fn write<E: Element>(
         &self,
         all: &mut [E],

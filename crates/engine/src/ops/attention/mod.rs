@@ -20,6 +20,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use crate::cpu::lanes::{self, Kernel, Lanes};
 use crate::math::double;
 use crate::{Device, KernelPath, Tensor};
 
@@ -45,7 +46,7 @@ pub struct AttentionRow<'a> {
 ///
 /// Panics if the shapes differ or a row's page does not exist.
 pub fn store(
-    _device: &Device,
+    device: &Device,
     cache: &mut KvCache,
     layer: usize,
     qkv: &Tensor,
@@ -59,26 +60,46 @@ pub fn store(
         let page = page_of(row, row.position / PAGE_TOKENS);
         places.push((cache.head_start(layer, page, 0), row.position % PAGE_TOKENS));
     }
-    let shape = *cache.shape();
+    let (shape, path) = (*cache.shape(), device.kernels());
     match &mut cache.storage {
-        Storage::Bf16(all) => file(&shape, all.values_mut(), qkv, &places),
-        Storage::F32(all) => file(&shape, all.values_mut(), qkv, &places),
+        Storage::Bf16(all) => {
+            let all = all.values_mut();
+            lanes::run_same_bits(path, File { shape, all, qkv, places: &places });
+        }
+        Storage::F32(all) => {
+            let all = all.values_mut();
+            lanes::run_same_bits(path, File { shape, all, qkv, places: &places });
+        }
     }
 }
 
 /// Rounds each row's keys and values and files them where their page starts, in their slot.
-fn file<E: Element>(shape: &CacheShape, all: &mut [E], qkv: &Tensor, places: &[(usize, usize)]) {
-    let kv_width = shape.kv_heads * shape.head_size;
-    let mut rounded = vec![E::round(0.0); 2 * kv_width];
-    for (index, &(start, slot)) in places.iter().enumerate() {
-        let row = qkv.row(index);
-        for (rounded, &value) in rounded.iter_mut().zip(&row[row.len() - 2 * kv_width..]) {
-            *rounded = E::round(value);
-        }
-        let (keys, values) = rounded.split_at(kv_width);
-        let heads = keys.chunks_exact(shape.head_size).zip(values.chunks_exact(shape.head_size));
-        for (kv_head, pair) in heads.enumerate() {
-            shape.write(all, start + kv_head * shape.head_elements(), slot, pair);
+struct File<'a, E> {
+    shape: CacheShape,
+    all: &'a mut [E],
+    qkv: &'a Tensor,
+    places: &'a [(usize, usize)],
+}
+
+impl<E: Element> Kernel for File<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let CacheShape { kv_heads, head_size, .. } = self.shape;
+        let kv_width = kv_heads * head_size;
+        let mut rounded = vec![E::round(0.0); 2 * kv_width];
+        for (index, &(start, slot)) in self.places.iter().enumerate() {
+            let row = self.qkv.row(index);
+            for (rounded, &value) in rounded.iter_mut().zip(&row[row.len() - 2 * kv_width..]) {
+                *rounded = E::round(value);
+            }
+            let (keys, values) = rounded.split_at(kv_width);
+            let heads = keys.chunks_exact(head_size).zip(values.chunks_exact(head_size));
+            for (kv_head, pair) in heads.enumerate() {
+                let start = start + kv_head * self.shape.head_elements();
+                self.shape.write(self.all, start, slot, pair);
+            }
         }
     }
 }

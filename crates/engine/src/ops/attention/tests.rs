@@ -89,7 +89,7 @@ fn fast_twins_follow_the_reference() {
         for (heads, kv_heads) in groups {
             for cache_type in [CacheType::Bf16, CacheType::F32] {
                 let case = Case { heads, kv_heads, head_size, cache_type };
-                follows_the_reference(case, 4096 / head_size.max(40) + 3);
+                follows_the_reference(case, if head_size <= 64 { 70 } else { 19 });
             }
         }
     }
