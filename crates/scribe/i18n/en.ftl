@@ -9,7 +9,7 @@ page-title = Scribe — chat
 skip-to-prompt = Skip to the message box
 conversation = Conversation
 welcome = What would you like to know?
-welcome-hint = This is { $model }, running on this machine. Nothing you write leaves it.
+welcome-hint = You are talking to { $model }. What you write goes to this server and nowhere else.
 
 example-capital = What is the capital of France?
 example-sky = Why is the sky blue? Explain it to a child.

@@ -9,10 +9,10 @@ page-title = Scribe — discussion
 skip-to-prompt = Aller au champ de message
 conversation = Conversation
 welcome = Que voulez-vous savoir ?
-welcome-hint = Voici { $model }, qui tourne sur cette machine. Rien de ce que vous écrivez n’en sort.
+welcome-hint = Vous parlez avec { $model }. Ce que vous écrivez va à ce serveur et nulle part ailleurs.
 
 example-capital = Quelle est la capitale de la France ?
-example-sky = Pourquoi le ciel est-il bleu ? Expliquez-le à un enfant.
+example-sky = Pourquoi le ciel est-il bleu ? Explique-le à un enfant.
 example-poem = Écris un court poème sur la mer.
 example-list = Donne-moi trois idées pour un dimanche de pluie.
 

@@ -144,7 +144,6 @@ impl Chat {
                 name: model.map(|model| model.name.clone()).unwrap_or_default(),
                 context_tokens: model.map_or(1, |model| model.context_tokens()),
             },
-            focus_prompt: true,
             messages,
             history: if self.entries.is_empty() { String::new() } else { history },
             settings: SettingsShown {

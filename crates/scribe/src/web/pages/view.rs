@@ -73,7 +73,6 @@ pub(super) struct ChatPage {
     /// What went wrong with the form, in words.
     pub(super) problem: String,
     pub(super) key_needed: bool,
-    pub(super) focus_prompt: bool,
     /// JSON for the page's modules, safe inside an element.
     pub(super) data: String,
 }

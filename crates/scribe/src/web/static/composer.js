@@ -35,6 +35,7 @@ export function connect(handlers) {
   });
   box.addEventListener("input", refresh);
   refresh();
+  focus();
 }
 
 /** @param {boolean} value whether an answer is being written */
@@ -54,8 +55,10 @@ export function setDraft(text) {
   refresh();
 }
 
+/** Puts the caret into the box, but not where that would open a keyboard over the page. */
 export function focus() {
-  box.focus();
+  if (matchMedia("(pointer: coarse)").matches) return;
+  box.focus({ preventScroll: true });
 }
 
 /** The box is as high as its text where CSS alone cannot do that. */
