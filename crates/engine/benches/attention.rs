@@ -1,7 +1,8 @@
 //! How long attention takes on the shape of SmolLM2-135M: 30 layers, 9 heads, 3 kv heads of 64.
 //!
-//! `cargo bench -p engine --bench attention [-- portable|avx2|avx512]`: milliseconds for all layers, each
-//! layer's the least of several runs, of one prefill of 512 tokens and of one token at several positions.
+//! `cargo bench -p engine --bench attention [-- portable|avx2|avx512]`: milliseconds for all
+//! layers, each layer's the least of several runs, of one prefill of 512 tokens and of one token at
+//! several positions.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::num::NonZeroUsize;

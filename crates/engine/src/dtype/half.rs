@@ -42,12 +42,12 @@ pub(crate) fn bf16_to_f32(bits: u16) -> f32 {
 }
 
 /// The bf16 nearest to a value; ties go to even.
+#[inline]
 pub(crate) fn f32_to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    let kept = if value.is_nan() { bits | 0x40_0000 } else { rounded };
+    (kept >> 16) as u16
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use std::arch::x86_64::{
 
 use super::activations::{self, CORRECTION, RECORD, SCALE};
 use super::expand;
-use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, PAIR_BYTES, Quants, share};
+use super::kernels::{
+    BlockScales, Blocks, Columns, Form, Kernels, PAIR_BYTES, PREFETCH_STEP, Quants, share,
+};
 use crate::cpu::prefetch::prefetch;
 use crate::{Dtype, KernelPath};
 
@@ -316,9 +318,11 @@ unsafe fn float_tile<const R: usize>(
             sum[r][i] = load(&sums[r], i);
         }
     }
-    let depth = weights.len();
+    let steps = weights.len().div_ceil(PREFETCH_STEP);
     for (k, weights) in weights.iter().enumerate() {
-        prefetch(share(next, k, depth));
+        if k % PREFETCH_STEP == 0 {
+            prefetch(share(next, k / PREFETCH_STEP, steps));
+        }
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
             let x = _mm256_set1_ps(unsafe { *values.as_ptr().add(k * R + r) });

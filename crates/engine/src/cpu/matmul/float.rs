@@ -66,23 +66,32 @@ fn write_f32(x: &[f32], slot: &mut [f32], step: usize) {
 }
 
 fn write_split(x: &[f32], slot: &mut [f32], step: usize) {
-    for (pair, x) in x.chunks(2).enumerate() {
-        let [even, odd] = round_pair(x);
+    for_rounded_pairs(x, |pair, [even, odd]| {
         slot[2 * pair * step] = bf16_to_f32(odd);
         slot[(2 * pair + 1) * step] = bf16_to_f32(even);
-    }
+    });
 }
 
 fn write_pairs(x: &[f32], slot: &mut [f32], step: usize) {
-    for (value, x) in slot.iter_mut().step_by(step).zip(x.chunks(2)) {
-        let [even, odd] = round_pair(x);
-        *value = f32::from_bits(u32::from(even) | (u32::from(odd) << 16));
-    }
+    for_rounded_pairs(x, |pair, [even, odd]| {
+        slot[pair * step] = f32::from_bits(u32::from(even) | (u32::from(odd) << 16));
+    });
 }
 
-/// Two values as bf16; a last one alone is paired with zero.
-fn round_pair(x: &[f32]) -> [u16; 2] {
-    [f32_to_bf16(x[0]), x.get(1).map_or(0, |&odd| f32_to_bf16(odd))]
+/// Runs `write(number, pair)` for the pairs of a row in bf16; a last value alone is paired with
+/// zero. Rounds many at once, which vectors do well, before they are spread one by one.
+#[inline(always)]
+fn for_rounded_pairs(x: &[f32], mut write: impl FnMut(usize, [u16; 2])) {
+    const CHUNK: usize = 32;
+    for (index, x) in x.chunks(CHUNK).enumerate() {
+        let mut values = [0.0; CHUNK];
+        values[..x.len()].copy_from_slice(x);
+        let rounded = values.map(f32_to_bf16);
+        let (pairs, _) = rounded.as_chunks::<2>();
+        for (pair, rounded) in pairs[..x.len().div_ceil(2)].iter().enumerate() {
+            write(index * (CHUNK / 2) + pair, *rounded);
+        }
+    }
 }
 
 /// One panel over a block of rows: expanded piece by piece, all rows over each piece.

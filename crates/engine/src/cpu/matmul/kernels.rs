@@ -230,6 +230,9 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     result
 }
 
+/// Float tiles fetch a share of what is wanted next at every so many `k`.
+pub(super) const PREFETCH_STEP: usize = 8;
+
 /// Share number `index` of `count` of what is wanted next, in whole cache lines.
 #[inline(always)]
 pub(super) fn share(next: &[u8], index: usize, count: usize) -> &[u8] {

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::super::activations::{CORRECTION, RECORD, SCALE};
-use super::super::kernels::{Blocks, Columns, PAIR_BYTES, share};
+use super::super::kernels::{Blocks, Columns, PAIR_BYTES, PREFETCH_STEP, share};
 use crate::cpu::prefetch::prefetch;
 
 /// The two halves of a panel's columns.
@@ -110,9 +110,11 @@ pub(super) unsafe fn float_tile<const R: usize>(
     sums: &mut [Columns],
 ) {
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
-    let depth = weights.len();
+    let steps = weights.len().div_ceil(PREFETCH_STEP);
     for (k, weights) in weights.iter().enumerate() {
-        prefetch(share(next, k, depth));
+        if k % PREFETCH_STEP == 0 {
+            prefetch(share(next, k / PREFETCH_STEP, steps));
+        }
         let weights = load(weights);
         for r in 0..R {
             // SAFETY: `k` lies inside one of the `R` rows that the caller vouches for.
@@ -140,9 +142,11 @@ pub(super) unsafe fn pair_tile<const R: usize>(
     sums: &mut [Columns],
 ) {
     let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
-    let depth = pairs.len();
+    let steps = pairs.len().div_ceil(PREFETCH_STEP);
     for (k, pair) in pairs.iter().enumerate() {
-        prefetch(share(next, k, depth));
+        if k % PREFETCH_STEP == 0 {
+            prefetch(share(next, k / PREFETCH_STEP, steps));
+        }
         // SAFETY: 128 bytes are read, the whole array; the two types are 64 bytes of any bits.
         let weights: [__m512bh; 2] = unsafe {
             let halves = pair.as_ptr();
