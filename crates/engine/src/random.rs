@@ -2,8 +2,8 @@
 //!
 //! There is no generator to carry along: the number for a token at a position is the same whoever
 //! asks, in any order, in any batch, on any kernel path and thread count. A draw from
-//! `softmax(logits / temperature)` is `argmax(logit / temperature + gumbel(seed, position, token))`, ties
-//! to the lower token (Gumbel 1954; the "Gumbel-max trick").
+//! `softmax(logits / temperature)` is `argmax(logit / temperature + gumbel(seed, position,
+//! token))`, ties to the lower token (Gumbel 1954; the "Gumbel-max trick").
 //!
 //! Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
@@ -76,7 +76,8 @@ fn product(left: u32, right: u32) -> [u32; 2] {
 
 /// Standard Gumbel noise, `-log(-log u)`, for one token at one position.
 ///
-/// `position` is the place in the sequence that the token would take. Values lie between −3.2 and 22.9;
+/// `position` is the place in the sequence that the token would take. Values lie between −3.2 and
+/// 22.9;
 /// `u` has 33 bits, resolved finely at both ends.
 #[must_use]
 pub fn gumbel(seed: u64, position: u64, token: u32) -> f32 {
@@ -142,7 +143,8 @@ impl Kernel for GumbelRow<'_> {
     }
 }
 
-/// A draw from the normal distribution of mean 0 and variance 1, by its number in the seed's series.
+/// A draw from the normal distribution of mean 0 and variance 1, by its number in the seed's
+/// series.
 ///
 /// Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
 #[must_use]

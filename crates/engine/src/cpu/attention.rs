@@ -127,7 +127,8 @@ impl<E: Element> Block<'_, E> {
         }
     }
 
-    /// Carries the records of the rows from `active` on over a tile, whose first position is `first`.
+    /// Carries the records of the rows from `active` on over a tile, whose first position is
+    /// `first`.
     #[inline(always)]
     fn attend_tile<L: Lanes>(
         &self,

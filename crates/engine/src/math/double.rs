@@ -1,4 +1,5 @@
-//! The same functions for one `f64`, for tables, references and sums: within 1 unit in the last place.
+//! The same functions for one `f64`, for tables, references and sums: within 1 unit in the last
+//! place.
 //!
 //! Coefficients and range reductions: fdlibm `e_exp.c`, `e_log.c`, `k_sin.c`, `k_cos.c`,
 //! `e_rem_pio2.c`.

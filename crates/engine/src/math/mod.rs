@@ -1,12 +1,13 @@
-//! Exponential, logarithm, sine and cosine as polynomials of our own, the same bits wherever they run.
+//! Exponential, logarithm, sine and cosine as polynomials of our own, the same bits wherever they
+//! run.
 //!
 //! The platform's math library differs from machine to machine; these functions use nothing but
 //! IEEE additions, products and divisions. Each `f32` function is written once over
-//! [`Arithmetic`]: for one value and for sixteen lanes, so that the scalar and the vector twin of a path agree to the bit
-//! (`vector_twins_agree_with_scalar_twins_to_the_bit`).
+//! [`Arithmetic`]: for one value and for sixteen lanes, so that the scalar and the vector twin of a
+//! path agree to the bit (`vector_twins_agree_with_scalar_twins_to_the_bit`).
 //!
-//! Largest errors found against `f64` (`measured_errors_stay_within_the_documented_bounds`), in units
-//! of the last place of the true value:
+//! Largest errors found against `f64` (`measured_errors_stay_within_the_documented_bounds`), in
+//! units of the last place of the true value:
 //!
 //! | function | range | error |
 //! |---|---|---|
@@ -39,8 +40,8 @@ fn polynomial<A: Arithmetic, const N: usize>(x: A, coefficients: [f32; N]) -> A 
 
 /// `e^x`: 0 below −86.98, infinity above 88.72, not a number where `x` is not a number.
 ///
-/// `x = n ln 2 + r`; `e^r` is a polynomial, `2^n` is made from its bits. The polynomial is of `2 e^r` and
-/// the power `2^(n-1)`, so that the largest results do not pass through infinity.
+/// `x = n ln 2 + r`; `e^r` is a polynomial, `2^n` is made from its bits. The polynomial is of `2
+/// e^r` and the power `2^(n-1)`, so that the largest results do not pass through infinity.
 /// Coefficients: Cephes `expf`.
 #[inline(always)]
 pub(crate) fn exp<A: Arithmetic>(x: A) -> A {
@@ -138,7 +139,8 @@ pub(crate) fn sin_cos<A: Arithmetic>(angle: A) -> (A, A) {
     let sine = tail.mul_add(square.mul(r), r);
     let tail = polynomial(square, [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2]);
     let cosine = tail.mul_add(square.mul(square), square.mul_add(A::splat(-0.5), A::splat(1.0)));
-    // Odd quarters swap the two; the second bit is the sine's sign, and one quarter later the cosine's.
+    // Odd quarters swap the two; the second bit is the sine's sign, and one quarter later the
+    // cosine's.
     let odd = biased.and_bits(1).shift_up::<24>();
     let zero = A::splat(0.0);
     let sine_magnitude = zero.select_less(odd, cosine, sine);

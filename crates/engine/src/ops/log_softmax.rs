@@ -1,9 +1,9 @@
 //! Log-softmax of one row of logits: `logprob[v] = (logit[v] - max) / temperature - log_sum`, with
 //! `log_sum = log Σ e^((logit - max) / temperature)` over the row.
 //!
-//! Sampler and loss call this one function, so that a token's log-probability is the same to the bit
-//! in both. The row stands alone; the exponentials are added in a fixed order of lanes, in `f32`
-//! over 256 logits and in `f64` from there. `1 / temperature` is rounded once and multiplied.
+//! Sampler and loss call this one function, so that a token's log-probability is the same to the
+//! bit in both. The row stands alone; the exponentials are added in a fixed order of lanes, in
+//! `f32` over 256 logits and in `f64` from there. `1 / temperature` is rounded once and multiplied.
 
 use crate::cpu::{lanes, log_softmax};
 use crate::math::double;
@@ -102,8 +102,8 @@ mod tests {
                 for path in paths() {
                     let all = row(&device(path, 1), &logits, temperature);
                     assert!(same_bits(&[all.max], &[expected.max]), "{length} on {path:?}");
-                    // Exponents reach 100, where a product's rounding is 4e-6 of the exponential; the
-                    // terms that count have exponents near 0.
+                    // Exponents reach 100, where a product's rounding is 4e-6 of the exponential;
+                    // the terms that count have exponents near 0.
                     let what = format!("{length} on {path:?}");
                     assert_close(&[all.log_sum], &[expected.log_sum], 1e-6, &what);
                 }

@@ -1,4 +1,5 @@
-//! RMSNorm: `out[c] = x[c] / sqrt(mean(x²) + epsilon) * weight[c]`, the mean over the row's own values.
+//! RMSNorm: `out[c] = x[c] / sqrt(mean(x²) + epsilon) * weight[c]`, the mean over the row's own
+//! values.
 //!
 //! Each row stands alone: its bits do not depend on its batch mates, on chunking or on the threads
 //! (`rows_stand_alone`). The squares are summed in a fixed order of lanes, in `f32`; the

@@ -77,7 +77,8 @@ mod tests {
                 forward(&one, &mut out, &gate_up);
                 forward(&two, &mut again, &gate_up);
                 assert!(same_bits(&out.to_vec(), &again.to_vec()), "{columns} on {path:?}");
-                // Values reach 400; the exponential and three roundings cost about 4 units of 2^-24.
+                // Values reach 400; the exponential and three roundings cost about 4 units of
+                // 2^-24.
                 let what = format!("{columns} on {path:?}");
                 assert_close(&out.to_vec(), &expected.to_vec(), 400.0 * 3e-7, &what);
             }

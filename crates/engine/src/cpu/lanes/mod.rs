@@ -1,10 +1,11 @@
-//! Sixteen `f32` lanes: the one vocabulary in which the fast kernels other than products are written.
+//! Sixteen `f32` lanes: the one vocabulary in which the fast kernels other than products are
+//! written.
 //!
-//! A kernel is written once, generic over [`Lanes`], and [`run`] compiles it three times: with plain
-//! arrays (portable), with pairs of 256-bit registers (AVX2 and FMA) and with 512-bit registers
-//! (AVX-512). All three see the same sixteen lanes and the same order of sums, so AVX2 and AVX-512
-//! agree to the bit; the portable lanes round after the product of `mul_add` and may differ in the last
-//! place.
+//! A kernel is written once, generic over [`Lanes`], and [`run`] compiles it three times: with
+//! plain arrays (portable), with pairs of 256-bit registers (AVX2 and FMA) and with 512-bit
+//! registers (AVX-512). All three see the same sixteen lanes and the same order of sums, so AVX2
+//! and AVX-512 agree to the bit; the portable lanes round after the product of `mul_add` and may
+//! differ in the last place.
 //!
 //! A kernel's `run`, and every function of its own that it calls, is `#[inline(always)]`: an
 //! intrinsic is one instruction only inside a function that has its target feature.
@@ -27,7 +28,8 @@ pub(crate) use portable::PortableLanes;
 /// Lanes in a [`Lanes`] value, on every path.
 pub(crate) const LANES: usize = 16;
 
-/// Elementwise arithmetic that a polynomial needs: one `f32` (scalar twin) or sixteen (vector twin).
+/// Elementwise arithmetic that a polynomial needs: one `f32` (scalar twin) or sixteen (vector
+/// twin).
 pub(crate) trait Arithmetic: Copy {
     /// The same value in every lane.
     fn splat(value: f32) -> Self;
@@ -110,7 +112,8 @@ pub(crate) trait Kernel {
     fn run<L: Lanes>(self) -> Self::Output;
 }
 
-/// Runs `kernel` with the lanes of `path`; the reference path has no lanes and takes the portable ones.
+/// Runs `kernel` with the lanes of `path`; the reference path has no lanes and takes the portable
+/// ones.
 ///
 /// The AVX paths need their instructions: a `Device` is made with such a path only after the
 /// machine's features were looked up.

@@ -1,7 +1,7 @@
 //! Keys and values of all sequences, in pages of 64 tokens.
 //!
-//! A sequence is a list of pages; token `t` is slot `t % 64` of page `t / 64` of the list. Within a page
-//! the numbers stand as the kernels read them, in chunks of 32: 16 lanes of two neighbors.
+//! A sequence is a list of pages; token `t` is slot `t % 64` of page `t / 64` of the list. Within a
+//! page the numbers stand as the kernels read them, in chunks of 32: 16 lanes of two neighbors.
 //!
 //! - keys of one head: lanes run over 16 positions, the two neighbors are channels `2 i` and
 //!   `2 i + 1`; chunks in order `[head_size / 2, 4]`

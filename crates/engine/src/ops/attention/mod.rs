@@ -6,8 +6,8 @@
 //! 1. [`store`] rounds the rows' keys and values to the cache's type and files them.
 //! 2. [`forward`] lets each row look at what its sequence has filed so far.
 //!
-//! A row's result depends on its query and on keys and values up to its position and on nothing else:
-//! tiles and spans are counted from the sequence's first token and sums run in the order of
+//! A row's result depends on its query and on keys and values up to its position and on nothing
+//! else: tiles and spans are counted from the sequence's first token and sums run in the order of
 //! positions, whatever the batch, the prefill chunk, the pages' numbers or the threads
 //! (`rows_do_not_depend_on_company`, `threads_do_not_matter`). The softmax is carried along tile by
 //! tile (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135); every

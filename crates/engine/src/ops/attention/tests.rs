@@ -113,8 +113,8 @@ fn follows_the_reference(case: Case, tokens: usize) {
     for path in paths() {
         let device = device(path, 1);
         let out = case.feed(&device, &mut case.cache(&device), &sequence, &pages, &[tokens]);
-        // A score of at most 4 sqrt(256) is off by some 2^-22 of itself, its weight by as much times
-        // the score; values reach 2, and the sums of weights and values add a few 2^-24 each.
+        // A score of at most 4 sqrt(256) is off by some 2^-22 of itself, its weight by as much
+        // times the score; values reach 2, and the sums of weights and values add a few 2^-24 each.
         let what = format!("{case:?}, {tokens} tokens on {path:?}");
         assert_close(&out, &expected, 2e-5, &what);
     }
@@ -191,6 +191,20 @@ fn threads_do_not_matter() {
             assert!(same_bits(&out.to_vec(), expected), "{} rows on {path:?}", rows.len());
         }
     }
+}
+
+#[test]
+fn paths_with_fused_products_agree_to_the_bit() {
+    let results: Vec<Vec<f32>> = paths()
+        .into_iter()
+        .filter(|&path| path != KernelPath::Portable)
+        .map(|path| {
+            let device = device(path, 1);
+            let sequence = SMOL.sequence(&device, 6, 150);
+            SMOL.feed(&device, &mut SMOL.cache(&device), &sequence, &[0, 1, 2], &[150])
+        })
+        .collect();
+    assert!(results.windows(2).all(|pair| same_bits(&pair[0], &pair[1])));
 }
 
 #[test]

@@ -76,8 +76,8 @@ impl RopeTable {
     /// # Panics
     ///
     /// Panics if `head_size` is odd or 0, if `context_tokens` is above
-    /// [`CONTEXT_TOKENS_MAX`](Self::CONTEXT_TOKENS_MAX), if `base` is not above 1, or if there is not
-    /// one divisor per pair.
+    /// [`CONTEXT_TOKENS_MAX`](Self::CONTEXT_TOKENS_MAX), if `base` is not above 1, or if there is
+    /// not one divisor per pair.
     #[must_use]
     pub fn new(
         head_size: usize,
