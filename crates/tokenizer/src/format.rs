@@ -1,7 +1,9 @@
 //! Which chat format a model speaks, and the two that are built in.
 
+use std::sync::Arc;
+
 use crate::conversation::Piece;
-use crate::{Error, Message, RenderEnd, Role, Tokenizer};
+use crate::{ChatTemplate, Error, Message, RenderEnd, Role, Tokenizer};
 
 /// How a model wants conversations to be written.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub enum ChatFormat {
     },
     /// `<|start_header_id|>role<|end_header_id|>⏎⏎content<|eot_id|>`, contents trimmed.
     Llama3,
+    /// A template that came with the model.
+    Imported(Arc<ChatTemplate>),
 }
 
 /// The default system message of SmolLM2.
@@ -89,9 +93,10 @@ impl ChatFormat {
     ///
     /// Fails where the template cannot be read or does what is not supported.
     pub fn from_template(template: &str, tokenizer: &Tokenizer) -> Result<Self, Error> {
-        let _ = tokenizer;
-        let known = TEMPLATES.iter().find(|(text, _)| *text == template.trim_end());
-        known.map(|(_, known)| known.format()).ok_or(Error::NoChatFormat)
+        match TEMPLATES.iter().find(|(text, _)| *text == template.trim_end()) {
+            Some((_, known)) => Ok(known.format()),
+            None => Ok(Self::Imported(Arc::new(ChatTemplate::new(template, tokenizer)?))),
+        }
     }
 
     /// Writes the pieces of a conversation in order.
@@ -107,6 +112,7 @@ impl ChatFormat {
                 chatml(tokenizer, default_system.as_deref(), messages, end, push)
             }
             Self::Llama3 => llama3(tokenizer, messages, end, push),
+            Self::Imported(template) => template.write(tokenizer, messages, end, push),
         }
     }
 }

@@ -120,6 +120,7 @@ fn extras(metadata: &Metadata, split: SplitRule) -> Result<Extras, Error> {
     Ok(Extras {
         beginning_of_text: beginning.filter(|_| prepend),
         beginning_in_templates: beginning,
+        end_in_templates: token("tokenizer.ggml.eos_token_id")?,
         end_of_turn,
         chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
     })

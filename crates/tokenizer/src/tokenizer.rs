@@ -29,6 +29,8 @@ pub(crate) struct Extras {
     pub(crate) beginning_of_text: Option<u32>,
     /// The token that chat templates call `bos_token`, wanted or not.
     pub(crate) beginning_in_templates: Option<u32>,
+    /// The token that chat templates call `eos_token`.
+    pub(crate) end_in_templates: Option<u32>,
     /// Tokens that end a completion.
     pub(crate) end_of_turn: Vec<u32>,
     /// How conversations are written, in Jinja.
@@ -167,6 +169,11 @@ impl Tokenizer {
     /// The token that chat templates call `bos_token`.
     pub(crate) fn beginning_in_templates(&self) -> Option<u32> {
         self.inner.extras.beginning_in_templates
+    }
+
+    /// The token that chat templates call `eos_token`.
+    pub(crate) fn end_in_templates(&self) -> Option<u32> {
+        self.inner.extras.end_in_templates
     }
 
     /// Cuts the text that a chat template wrote at the names of special tokens.

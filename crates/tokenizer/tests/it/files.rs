@@ -1,0 +1,208 @@
+//! Tokenizer files: what is refused, by which name, and what the files beside them say.
+
+use std::fs;
+
+use artifacts::gguf::{Array, Metadata, Value as GgufValue};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+use serde_json::{Value, json};
+use tokenizer::{Error, Tokenizer};
+
+use crate::generated::strings;
+use crate::{small, small_json, tokenizer_of};
+
+fn read(json: &Value) -> Result<Tokenizer, Error> {
+    Tokenizer::from_json(json.to_string().as_bytes())
+}
+
+#[test]
+fn unknown_kinds_are_refused_by_name() {
+    let cases = [
+        ("/model/type", json!("Unigram"), "\"Unigram\""),
+        ("/model/type", json!("WordPiece"), "\"WordPiece\""),
+        ("/model/byte_fallback", json!(true), "byte_fallback"),
+        ("/model/end_of_word_suffix", json!("</w>"), "end_of_word_suffix"),
+        ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix"),
+        ("/normalizer", json!({"type": "NFKC"}), "NFKC"),
+        ("/pre_tokenizer", json!({"type": "Metaspace"}), "Metaspace"),
+        ("/pre_tokenizer", Value::Null, "null"),
+        ("/pre_tokenizer/pretokenizers/1/add_prefix_space", json!(true), "add_prefix_space"),
+        ("/pre_tokenizer/pretokenizers/0/individual_digits", json!(false), "individual_digits"),
+    ];
+    for (place, value, named) in cases {
+        let mut json = small_json();
+        *json.pointer_mut(place).expect(place) = value;
+        match read(&json) {
+            Err(error @ Error::Unsupported { .. }) => {
+                assert!(error.to_string().contains(named), "{place}: {error}");
+            }
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn damaged_vocabularies_are_refused() {
+    let cases = [
+        ("/model/merges/0", json!("a")),
+        ("/model/merges/0", json!(["a", "b", "c"])),
+        ("/model/merges/0", json!(["no", "such token"])),
+        ("/model/merges/0", json!(["<|im_end|>", "a"])),
+        ("/model/vocab", json!({})),
+        ("/model/vocab", json!({"a": 4_000_000_000_u32})),
+        ("/model/vocab", json!({"a": -1})),
+        ("/added_tokens/0/content", json!("x".repeat(300))),
+        ("/added_tokens/0/id", json!(1 << 21)),
+    ];
+    for (place, value) in cases {
+        let mut json = small_json();
+        *json.pointer_mut(place).expect(place) = value.clone();
+        assert!(read(&json).is_err(), "{place} = {value}");
+    }
+}
+
+#[test]
+fn both_spellings_of_merges_are_the_same() {
+    let mut json = small_json();
+    let merges = json["model"]["merges"].as_array().unwrap().iter();
+    let pairs: Vec<Value> =
+        merges.map(|merge| json!(merge.as_str().unwrap().split(' ').collect::<Vec<_>>())).collect();
+    json["model"]["merges"] = Value::Array(pairs);
+    let (ours, pairs) = (small(), tokenizer_of(&json));
+    for text in strings(100, 20) {
+        assert_eq!(ours.encode(&text), pairs.encode(&text));
+    }
+}
+
+#[test]
+fn a_token_that_looks_like_a_control_token_is_one() {
+    let mut json = small_json();
+    let next = json["model"]["vocab"].as_object().unwrap().len();
+    for (number, content) in (next..).zip(["<|user|>", "<｜User｜>", "<tool_call>"]) {
+        json["added_tokens"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"id": number, "content": content, "special": false, "normalized": false}));
+    }
+    let tokenizer = tokenizer_of(&json);
+    assert!(tokenizer.special("<|user|>").is_some() && tokenizer.special("<｜User｜>").is_some());
+    assert_eq!(tokenizer.special("<tool_call>"), None);
+    assert_eq!(tokenizer.encode("<tool_call>"), [u32::try_from(next + 2).unwrap()]);
+}
+
+#[test]
+fn a_folder_says_which_tokens_begin_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+    let error = Tokenizer::from_folder(folder.path()).expect_err("there is nothing");
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    write("tokenizer.json", small_json().to_string());
+    write(
+        "tokenizer_config.json",
+        json!({"bos_token": {"content": "<|im_start|>"}, "add_bos_token": true,
+            "chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]})
+        .to_string(),
+    );
+    write("special_tokens_map.json", json!({"eos_token": "<file_sep>"}).to_string());
+    write("generation_config.json", json!({"eos_token_id": [3, 905]}).to_string());
+    let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+    assert_eq!(tokenizer.beginning_of_text(), Some(1));
+    // 905 is no special token, so it ends nothing.
+    assert_eq!(tokenizer.end_of_turn(), [0, 2, 3, 5]);
+    assert_eq!(tokenizer.chat_template(), Some("b"));
+    write("chat_template.jinja", "c".to_owned());
+    assert_eq!(Tokenizer::from_folder(folder.path()).unwrap().chat_template(), Some("c"));
+    write("chat_template.jinja", " ".repeat(1 << 17));
+    assert!(matches!(Tokenizer::from_folder(folder.path()), Err(Error::TooLarge { .. })));
+}
+
+/// The small vocabulary in the form of a GGUF file.
+fn small_gguf() -> Metadata {
+    let json = small_json();
+    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let mut tokens = vec![String::new(); vocab.len()];
+    for (text, number) in vocab {
+        tokens[usize::try_from(number.as_u64().unwrap()).unwrap()].clone_from(text);
+    }
+    let kinds = (0..tokens.len()).map(|token| if token < 17 { 3 } else { 1 }).collect();
+    let merges = json["model"]["merges"].as_array().unwrap().iter();
+    let merges = merges.map(|merge| merge.as_str().unwrap().to_owned()).collect();
+    let mut metadata = Metadata::new();
+    let mut insert = |key: &str, value| metadata.insert(format!("tokenizer.{key}"), value).unwrap();
+    insert("ggml.model", GgufValue::String("gpt2".to_owned()));
+    insert("ggml.pre", GgufValue::String("smollm".to_owned()));
+    insert("ggml.tokens", GgufValue::Array(Array::Strings(tokens)));
+    insert("ggml.token_type", GgufValue::Array(Array::I32(kinds)));
+    insert("ggml.merges", GgufValue::Array(Array::Strings(merges)));
+    insert("ggml.bos_token_id", GgufValue::U32(1));
+    insert("ggml.eos_token_id", GgufValue::U32(2));
+    insert("ggml.add_bos_token", GgufValue::Bool(true));
+    insert("chat_template", GgufValue::String("{{ bos_token }}".to_owned()));
+    metadata
+}
+
+#[test]
+fn gguf_and_json_are_the_same_tokenizer() {
+    let (json, gguf) = (small(), Tokenizer::from_gguf(&small_gguf()).unwrap());
+    for text in strings(500, 21) {
+        assert_eq!(json.encode(&text), gguf.encode(&text));
+    }
+    assert_eq!(gguf.beginning_of_text(), Some(1));
+    assert_eq!(gguf.end_of_turn(), [0, 2]);
+    assert_eq!(gguf.chat_template(), Some("{{ bos_token }}"));
+}
+
+#[test]
+fn gguf_of_unknown_kinds_is_refused_by_name() {
+    for (key, value) in [("model", "llama"), ("pre", "deepseek-v3"), ("pre", "default")] {
+        let mut metadata = Metadata::new();
+        for (name, old) in small_gguf().iter() {
+            let new = if name == format!("tokenizer.ggml.{key}") {
+                GgufValue::String(value.to_owned())
+            } else {
+                old.clone()
+            };
+            metadata.insert(name, new).unwrap();
+        }
+        let error = Tokenizer::from_gguf(&metadata).expect_err(value);
+        assert!(error.to_string().contains(&format!("{value:?}")), "{error}");
+    }
+    assert!(matches!(Tokenizer::from_gguf(&Metadata::new()), Err(Error::Missing { .. })));
+}
+
+proptest! {
+    /// Cut, torn and mixed-up files end in an error or a tokenizer, never in a panic.
+    #[test]
+    fn torn_files_are_survived(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), edit()), 1..4),
+    ) {
+        let mut bytes = br#"{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b",["a","b"]],
+            "ignore_merges":true},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
+            "added_tokens":[{"id":3,"content":"<|im_end|>","special":true,"lstrip":true}]}"#.to_vec();
+        for (index, edit) in cuts {
+            let at = index.index(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+            match edit {
+                Edit::Cut => bytes.truncate(at),
+                Edit::Put(byte) => if let Some(place) = bytes.get_mut(at) { *place = byte },
+                Edit::Drop => { if at < bytes.len() { bytes.remove(at); } }
+            }
+        }
+        if let Ok(tokenizer) = Tokenizer::from_json(&bytes) {
+            let tokens = tokenizer.encode("abba <|im_end|>");
+            assert!(tokenizer.decode(&tokens).len() <= 100);
+            assert!(tokens.iter().all(|&token| !tokenizer.is_special(token)));
+        }
+    }
+}
+
+/// One way to damage a file.
+#[derive(Clone, Debug)]
+enum Edit {
+    Cut,
+    Put(u8),
+    Drop,
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let byte = prop_oneof![any::<u8>(), prop::sample::select(b"0123456789\"{}[],:ab".to_vec())];
+    prop_oneof![Just(Edit::Cut), byte.prop_map(Edit::Put), Just(Edit::Drop)]
+}
