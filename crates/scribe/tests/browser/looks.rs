@@ -89,7 +89,7 @@ fn the_first_page_speaks_the_readers_language_and_follows_the_system() {
     let Some(visit) = Visit::begin(tiny(), options) else { return };
     let browser = &visit.browser;
     assert_eq!(browser.attribute("html", "lang").as_deref(), Some("fr"));
-    assert_eq!(browser.text("#welcome h2"), "Que voulez-vous savoir\u{a0}?");
+    assert_eq!(browser.text("#welcome h2"), "Que voulez-vous savoir ?");
     let background =
         || browser.script("return getComputedStyle(document.documentElement).backgroundColor", &[]);
     let mut seen = Vec::new();

@@ -57,6 +57,14 @@ impl Visit {
         self.browser.reload();
     }
 
+    /// Lets so many bytes a second through to the page: 0 for none, -1 for all.
+    fn slow_down(&self, bytes: i32) {
+        let conditions = serde_json::json!({
+            "offline": bytes == 0, "latency": 0, "downloadThroughput": bytes, "uploadThroughput": -1,
+        });
+        self.browser.devtools("Network.emulateNetworkConditions", &conditions);
+    }
+
     fn wait_for_answer(&self) {
         self.browser.wait_until("the end of the answer", || {
             !self.browser.find_all(".message.assistant:last-child").is_empty()

@@ -56,7 +56,11 @@ impl Browser {
         let port = lines
             .map_while(Result::ok)
             .find_map(|line| {
-                line.rsplit_once("on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
+                line.rsplit_once("successfully on port ")?
+                    .1
+                    .trim_end_matches('.')
+                    .parse::<u16>()
+                    .ok()
             })
             .expect("chromedriver says its port");
         let profile = tempfile::tempdir().unwrap();

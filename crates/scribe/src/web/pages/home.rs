@@ -118,7 +118,8 @@ impl Chat {
         self.newest = AnswerShown {
             figures: words::figures(language, completed.usage, pace),
             figures_title: words::figures_title(language, completed.usage, pace),
-            note: format!("{dropped} {}", ended.unwrap_or_default()).trim().to_owned(),
+            dropped,
+            ended: ended.unwrap_or_default(),
             ..AnswerShown::default()
         };
         Ok(completed.text)
@@ -139,6 +140,7 @@ impl Chat {
         }
         ChatPage {
             data: page_data(self.preferences.language, temperature, &self.entries),
+            blank: AnswerShown::default(),
             frame: Frame::new(self.preferences),
             model: ModelShown {
                 name: model.map(|model| model.name.clone()).unwrap_or_default(),

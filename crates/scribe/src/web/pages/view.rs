@@ -73,6 +73,8 @@ pub(super) struct ChatPage {
     /// What went wrong with the form, in words.
     pub(super) problem: String,
     pub(super) key_needed: bool,
+    /// An answer without content, for the page's modules to fill.
+    pub(super) blank: AnswerShown,
     /// JSON for the page's modules, safe inside an element.
     pub(super) data: String,
 }
@@ -104,8 +106,10 @@ pub(super) struct AnswerShown {
     pub(super) html: String,
     pub(super) figures: String,
     pub(super) figures_title: String,
-    pub(super) note: String,
-    pub(super) problem: String,
+    /// How many messages the model did not see, in words; empty for none.
+    pub(super) dropped: String,
+    /// Why it ended, in words; empty where it ended by itself.
+    pub(super) ended: String,
 }
 
 /// Everything that is not the chat: an error in words, and the way back.

@@ -98,11 +98,12 @@ async function receive(article, answer, state, signal) {
   for await (const event of ask(request, signal)) {
     if (event.type === "error") throw new Refusal(event.message);
     if (event.type === "delta") state.text += event.text;
-    if (event.type === "start" || event.type === "done") showNote(article, event.note);
+    if (event.type === "start") showNote(part(article, ".dropped"), event.note);
     if (event.type === "done") {
       state.complete = true;
       part(article, ".figures").textContent = event.figures;
       part(article, ".figures").title = event.figuresTitle;
+      showNote(part(article, ".ended"), event.note);
     }
     if (event.type !== "start") answer.apply(event);
   }
@@ -135,13 +136,12 @@ function keepAnswer(article, text) {
 }
 
 /**
- * @param {HTMLElement} article
+ * @param {HTMLElement} element
  * @param {string | undefined} note
  */
-function showNote(article, note) {
+function showNote(element, note) {
   if (!note) return;
-  const element = part(article, ".note");
-  element.textContent = element.hidden ? note : `${element.textContent} ${note}`;
+  element.textContent = note;
   element.hidden = false;
   announcer.say(note);
 }
