@@ -1,6 +1,7 @@
 //! Speed of the weight products of one model step, against what memory and processor allow.
 //!
-//! `cargo bench -p engine --bench matmul -- [type …] [--rows 1,8,512] [--threads 2] [--kernels avx512] [--seconds 1.5]`
+//! `cargo bench -p engine --bench matmul -- [type …] [--rows 1,8,512] [--threads 2]
+//! [--kernels avx512] [--seconds 1.5]`
 //!
 //! The shapes are those of SmolLM2-135M: 30 layers of 576 → 960, 576 → 576, 576 → 3072 and
 //! 1536 → 576, then 576 → 49152. Printed per step: the median and the least time of the step, and
@@ -73,8 +74,8 @@ fn bench(device: &Device, dtype: Dtype, rows: &[usize], limit: f64) -> Result<()
         let mut step = Step::new(device, rows, head_rows);
         let [median, least] = times(limit, || step.run(device, &layers, &head));
         println!(
-            "{dtype} rows {rows}: median {:.3} ms, least {:.3} ms, {:.1} rows/s, {:.2} GB/s of weights, \
-             {:.1} G multiply-adds/s",
+            "{dtype} rows {rows}: median {:.3} ms, least {:.3} ms, {:.1} rows/s, {:.2} GB/s of \
+             weights, {:.1} G multiply-adds/s",
             median * 1e3,
             least * 1e3,
             rows as f64 / least,

@@ -10,9 +10,9 @@
 //!
 //! ```text
 //! Q8_0         d: 32 f16                         | 8 groups × 2 halves: vector
-//! Q4_0, Q4_1   d: 32 f16 [, min: 32 f16]         | 4 pairs × 2 halves: vector of two groups' nibbles
-//! Q5_0, Q5_1   the same                          | the same | 2 halves: bit g of a byte is group g's
-//! Q4_K, Q5_K   per 8 blocks d, dmin: 32 f16 each, per block scale: 32 u8, min: 32 u8 | as Q4, Q5
+//! Q4_0, Q4_1   d: 32 f16 [, min: 32 f16]         | 4 pairs × 2 halves: vector of both nibbles
+//! Q5_0, Q5_1   the same                          | the same | 2 halves: bit g is group g's
+//! Q4_K, Q5_K   per 8 blocks d, dmin: 32 f16 each, per block scale, min: 32 u8 each | as Q4, Q5
 //! Q6_K         per 8 blocks d: 32 f16, per block two scales: 32 i8 each | as Q4
 //!              | 2 halves × 2: two bits at 2 * (g % 4) of a byte are group g's
 //! BF16         per pair of k: 2 halves of 16 lanes × 2 k   (a last odd k is paired with zeros)

@@ -1,9 +1,9 @@
 //! Products with packed weights: what is the same for every kernel path.
 //!
 //! A task takes some panels of 32 output columns. Piece by piece a panel is expanded to plain
-//! operands (bytes and f32 scales, or f32 weights) in the first-level cache, and tiles of a few rows
-//! run over each piece; the sums of a block of rows wait in the cache meanwhile. Every output is one
-//! chain over `k`, so its bits depend neither on the number of rows nor on the threads.
+//! operands (bytes and f32 scales, or f32 weights) in the first-level cache, and tiles of a few
+//! rows run over each piece; the sums of a block of rows wait in the cache meanwhile. Every output
+//! is one chain over `k`, so its bits depend neither on the number of rows nor on the threads.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -79,8 +79,8 @@ impl Product<'_> {
         }
     }
 
-    /// Writes the operands of all rows, tile by tile in slots of equal size: `write(row, slot, step)`
-    /// puts the operands of one row at every `step` of its slot, `row_len` of them.
+    /// Writes the operands of all rows, tile by tile in slots of equal size:
+    /// `write(row, slot, step)` puts the `row_len` operands of one row at every `step` of its slot.
     fn pack_rows<T: Copy + Default + Send>(
         &self,
         tiling: Tiling,
