@@ -16,8 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [path, kernels, tokens, out] = arguments.as_slice() else {
         return Err("usage: logits MODEL KERNELS TOKENS OUT".into());
     };
-    let device =
-        Device::cpu(&DeviceOptions { kernels: Some(kernels.parse()?), ..DeviceOptions::default() })?;
+    let device = Device::cpu(&DeviceOptions {
+        kernels: Some(kernels.parse()?),
+        ..DeviceOptions::default()
+    })?;
     let model = Model::load(&device, &Source::detect(Path::new(path)), &mut |_, _| ())?;
     let bytes = std::fs::read(tokens)?;
     let tokens: Vec<u32> =

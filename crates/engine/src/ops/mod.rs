@@ -1,6 +1,7 @@
 //! The operations: contract, formula, slow reference and tests in one file each.
 
 pub mod attention;
+pub mod draw;
 pub mod embedding;
 pub mod log_softmax;
 pub mod matmul;
@@ -8,7 +9,8 @@ pub mod rms_norm;
 pub mod rope;
 pub mod swiglu;
 
-/// Rows of `columns` values that are worth a thread's while in an operation of few instructions each.
+/// Rows of `columns` values that are worth a thread's while in an operation of few instructions
+/// each.
 fn rows_per_task(columns: usize) -> usize {
     /// About two microseconds of work: below that, waking a thread costs more than it brings.
     const TASK_ELEMENTS: usize = 8192;

@@ -1,4 +1,5 @@
 //! Configurations as they come, and as they must not come.
+#![expect(clippy::float_cmp, reason = "numbers are read as they are written")]
 
 use artifacts::StoredType;
 use artifacts::gguf::{self, Gguf, Metadata, Value};

@@ -145,3 +145,5 @@ fn inverse_root(n: usize) -> f32 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::real_model;

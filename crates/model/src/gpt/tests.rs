@@ -1,6 +1,7 @@
 //! Logits against those of transformers: tiny random models of every kind, and a real one if present.
 //!
 //! The golden files are made by `xtask/python/make_tiny_models.py` and `make_smollm2_golden.py`.
+#![expect(clippy::cast_possible_truncation, reason = "a test knows how few tokens it has")]
 
 use std::path::{Path, PathBuf};
 

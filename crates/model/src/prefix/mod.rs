@@ -113,9 +113,9 @@ impl PrefixTree {
         let children = &self.nodes[node.0].children;
         let below = children.range::<[u32], _>((Unbounded, Included(rest))).next_back();
         let above = children.range::<[u32], _>((Excluded(rest), Unbounded)).next();
-        let shared = |(tokens, child): (&Box<[u32]>, &NodeId)| (*child, common(tokens, rest));
-        let candidates = below.map(shared).into_iter().chain(above.map(shared));
-        candidates.filter(|(_, n)| *n > 0).max_by_key(|(_, n)| *n)
+        let neighbors = below.into_iter().chain(above);
+        let shared = neighbors.map(|(tokens, child)| (*child, common(tokens, rest)));
+        shared.filter(|(_, n)| *n > 0).max_by_key(|(_, n)| *n)
     }
 
     /// The pages from the first to `node`'s own.

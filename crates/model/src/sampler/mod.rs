@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use engine::ops::log_softmax;
+use engine::ops::{draw, log_softmax};
 use engine::{Device, random};
 
 use crate::request::TokenLogprob;
@@ -32,7 +32,6 @@ pub(crate) struct Scratch {
     /// One row of logits, fetched from the device.
     pub row: Vec<f32>,
     edited: Vec<f32>,
-    noise: Vec<f32>,
     candidates: Vec<Candidate>,
     /// The candidates' logits, in their order.
     logits: Vec<f32>,
@@ -127,9 +126,7 @@ impl Sampler {
         let inverse = 1.0 / temperature;
         let cuts_top_k = top_k > 0 && top_k < logits.len();
         if !cuts_top_k && top_p >= 1.0 && min_p <= 0.0 {
-            scratch.noise.resize(logits.len(), 0.0);
-            random::gumbel_row(device, seed, position, &mut scratch.noise);
-            return select::peak_of_sum(logits, inverse, &scratch.noise).token;
+            return draw::row(device, logits, inverse, seed, position);
         }
         let Scratch { candidates, logits: kept, .. } = scratch;
         if cuts_top_k {

@@ -43,23 +43,6 @@ pub(super) fn peak(logits: &[f32]) -> Candidate {
     Candidate { token: id(token), logit }
 }
 
-/// The token with the largest `logit * scale + noise`, ties to the lower id.
-pub(super) fn peak_of_sum(logits: &[f32], scale: f32, noise: &[f32]) -> Candidate {
-    let mut best = Candidate { token: 0, logit: f32::NEG_INFINITY };
-    let mut sums = [0.0_f32; RUN];
-    for (run, (logits, noise)) in logits.chunks(RUN).zip(noise.chunks(RUN)).enumerate() {
-        let sums = &mut sums[..logits.len()];
-        for ((sum, logit), noise) in sums.iter_mut().zip(logits).zip(noise) {
-            *sum = logit * scale + noise;
-        }
-        if maximum(sums) > best.logit {
-            let found = peak(sums);
-            best = Candidate { token: id(run * RUN) + found.token, logit: found.logit };
-        }
-    }
-    best
-}
-
 /// The `count` largest logits, best first.
 pub(super) fn top(logits: &[f32], count: usize, candidates: &mut Vec<Candidate>) {
     candidates.clear();
