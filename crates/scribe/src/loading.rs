@@ -1,4 +1,4 @@
-//! A name or a path becomes a model that is ready to be used: weights, tokens, chat format, defaults.
+//! A name or a path becomes a model that can be used: weights, tokens, chat format, defaults.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -202,8 +202,8 @@ impl Loaded {
     }
 }
 
-/// What `generation_config.json` says, in the model's folder or beside its file; a file that cannot be
-/// understood says nothing, because it only ever holds advice.
+/// What `generation_config.json` says, in the model's folder or beside its file; a file that
+/// cannot be understood says nothing, because it only ever holds advice.
 fn generation_config(path: &Path) -> SamplingDefaults {
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     folder

@@ -53,11 +53,7 @@ impl Terminal {
         let paint = |terminal: bool| match options.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => {
-                terminal
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
+            ColorChoice::Auto => Self::wants_color(terminal),
         };
         let (out, err) = (io::stdout(), io::stderr());
         Self {
@@ -78,6 +74,14 @@ impl Terminal {
         options: TerminalOptions,
     ) -> Self {
         Self { out, err, paint_out: false, paint_err: false, live: false, options }
+    }
+
+    /// Whether a stream is colored that is, or is not, a terminal, when nobody says.
+    #[must_use]
+    pub fn wants_color(terminal: bool) -> bool {
+        terminal
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// One line of the result.

@@ -13,8 +13,8 @@ pub enum ConfigCommand {
     /// Show the settings that hold without a command line
     #[command(after_help = "Examples:\n  scribe config show\n  scribe config show --origin \
                             --json\n\nSettings are read from scribe.toml in the current folder, \
-                            then from config.toml in the XDG configuration folder (~/.config/scribe); \
-                            an option's environment variable comes before both.")]
+                            then from config.toml in the XDG configuration folder \
+                            (~/.config/scribe); an option's environment variable comes before both.")]
     Show(ShowArguments),
 }
 

@@ -12,6 +12,7 @@ mod progress;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -34,8 +35,8 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
     version,
     about,
     long_about = "A ChatGPT of your own, in one program.\n\nWithout a command, `scribe` serves the \
-                  default model: it fetches the model if it is not here yet, and prints the address \
-                  of the page.",
+                  default model: it fetches the model if it is not here yet, and prints the \
+                  address of the page.",
     after_help = "Examples:\n  scribe                     Chat in the browser at \
                   http://127.0.0.1:8080\n  scribe chat                Chat in this terminal\n  \
                   scribe models list         See which models there are",
@@ -122,7 +123,7 @@ fn run(arguments: &[OsString]) -> u8 {
     };
     let cli = match parse(arguments, &settings) {
         Ok(cli) => cli,
-        Err(error) => return tell_usage(&error),
+        Err(error) => return tell_usage(&error, early_color(arguments)),
     };
     let terminal = Terminal::of_process(cli.global.terminal());
     let mut session = Session { terminal, global: cli.global };
@@ -178,10 +179,26 @@ fn early_color(arguments: &[OsString]) -> ClapColor {
     }
 }
 
-/// Shows help, version, or what is wrong with a command line.
-fn tell_usage(error: &clap::Error) -> u8 {
+/// Shows help, version, or what is wrong with a command line, in the words of all other errors.
+fn tell_usage(error: &clap::Error, color: ClapColor) -> u8 {
     let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let text = error.render();
+    let paint = |terminal: bool| match color {
+        ClapColor::Always => true,
+        ClapColor::Never => false,
+        ClapColor::Auto => Terminal::wants_color(terminal),
+    };
+    let render = |terminal| {
+        let text = if paint(terminal) { text.ansi().to_string() } else { text.to_string() };
+        text.replace("tip:", "hint:")
+    };
     // Nobody is left to be told that the pipe is closed.
-    let _ = error.print();
+    let _ = if help {
+        let mut out = io::stdout();
+        out.write_all(render(out.is_terminal()).as_bytes())
+    } else {
+        let mut err = io::stderr();
+        err.write_all(render(err.is_terminal()).as_bytes())
+    };
     if help { 0 } else { Exit::Usage.code() }
 }

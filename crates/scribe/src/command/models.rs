@@ -138,7 +138,7 @@ fn locate_path(path: &Path) -> Result<Located, Failure> {
     if path.is_dir() && !path.join("config.json").exists() {
         return Err(Failure::not_found(
             format!("`{}` has no config.json, so it is no Hugging Face folder", path.display()),
-            "name the folder that holds config.json, tokenizer.json and the weights, or a .gguf file",
+            "name a folder with config.json, tokenizer.json and weights, or a .gguf file",
         ));
     }
     // `.` and `..` have no name of their own.
@@ -277,14 +277,15 @@ fn show(session: &mut Session, library: &Library, name: &str) -> Result<(), Fail
 fn remove(session: &mut Session, library: &Library, name: &str) -> Result<(), Failure> {
     let freed_bytes = library.remove(name)?;
     if session.terminal.wants_json() {
+        session.terminal.json(&RemoveReport {
+            schema: "scribe.models.remove/1",
+            name,
+            freed_bytes,
+        })?;
+    } else {
         session
             .terminal
-            .json(&RemoveReport { schema: "scribe.models.remove/1", name, freed_bytes })?;
-    } else {
-        session.terminal.note(format_args!(
-            "removed {name}, {} are free again",
-            bytes_for_people(freed_bytes)
-        ));
+            .note(format_args!("removed {name}, {} are free again", bytes_for_people(freed_bytes)));
     }
     Ok(())
 }

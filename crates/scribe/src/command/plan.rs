@@ -28,8 +28,14 @@ pub struct PlanOptions {
 #[derive(Debug, Args)]
 pub(super) struct SlotsOption {
     /// Completions computed at the same time
-    #[arg(long, env = "SCRIBE_SLOTS", value_name = "N", hide_env_values = true,
-          default_value = "8", help_heading = "Model options")]
+    #[arg(
+        long,
+        env = "SCRIBE_SLOTS",
+        value_name = "N",
+        hide_env_values = true,
+        default_value = "8",
+        help_heading = "Model options"
+    )]
     pub(super) slots: NonZeroUsize,
 }
 

@@ -10,6 +10,10 @@ use crate::terminal::{Terminal, bytes_for_people};
 /// Time between two lines on a pipe.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// What a bar looks like.
+const TEMPLATE: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} \
+                        {decimal_bytes_per_sec} {eta}";
+
 /// Shows how far a number of bytes has come.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
@@ -35,25 +39,12 @@ impl<'a> Progress<'a> {
         if self.terminal.is_live() {
             let bar = ProgressBar::new(total).with_position(done);
             bar.reset_eta();
-            let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} \
-                            {decimal_bytes_per_sec} {eta}";
-            // The template is a constant that a test renders; the default style is as good.
-            if let Ok(style) = ProgressStyle::with_template(template) {
+            // A test parses the template; indicatif's own style would do as well.
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_message(self.label.clone());
             self.bar = Some(bar);
-        } else {
-            let resumed = if done > 0 {
-                format!(", {} are here already", bytes_for_people(done))
-            } else {
-                String::new()
-            };
-            self.terminal.note(format_args!(
-                "{}: {}{resumed}",
-                self.label,
-                bytes_for_people(total)
-            ));
         }
     }
 
@@ -84,11 +75,19 @@ impl<'a> Progress<'a> {
     pub(crate) fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Waiting { model } => {
-                self.terminal.note(format_args!(
-                    "another scribe is fetching {model}; waiting for it"
-                ));
+                self.terminal
+                    .note(format_args!("another scribe is fetching {model}; waiting for it"));
             }
             Event::Source { file, source, resumed_bytes, total_bytes } => {
+                if !self.terminal.is_live() {
+                    let resumed = match resumed_bytes {
+                        0 => String::new(),
+                        bytes => format!(", {} are here already", bytes_for_people(*bytes)),
+                    };
+                    let total = bytes_for_people(*total_bytes);
+                    self.terminal
+                        .note(format_args!("fetching {file} from {source}: {total}{resumed}"));
+                }
                 self.begin(format!("fetching {file} from {source}"), *resumed_bytes, *total_bytes);
             }
             Event::Advance { bytes } => self.advance(*bytes),
@@ -107,5 +106,15 @@ impl<'a> Progress<'a> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_can_be_drawn() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

@@ -45,18 +45,33 @@ pub struct ServeOptions {
     api_key_file: Option<PathBuf>,
 
     /// Host name that requests may use besides loopback names; may be given again
-    #[arg(long, env = "SCRIBE_ALLOW_HOST", value_name = "HOST", value_delimiter = ',',
-          hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SCRIBE_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     allow_host: Vec<String>,
 
     /// Other name that requests may use for the model; may be given again
-    #[arg(long, env = "SCRIBE_ALIAS", value_name = "NAME", value_delimiter = ',',
-          hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SCRIBE_ALIAS",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     alias: Vec<String>,
 
     /// Requests that may wait for a slot; more are told to come back later
-    #[arg(long, env = "SCRIBE_QUEUE", value_name = "N", default_value = "64",
-          hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SCRIBE_QUEUE",
+        value_name = "N",
+        default_value = "64",
+        hide_env_values = true
+    )]
     queue: usize,
 
     #[command(flatten)]
@@ -187,7 +202,8 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let other = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
+                let other =
+                    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
                 format!("stop what listens there, or choose another port: --address {other}")
             }
             io::ErrorKind::PermissionDenied => {

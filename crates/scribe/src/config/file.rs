@@ -98,7 +98,8 @@ impl Settings {
         let user = super::user_folder("XDG_CONFIG_HOME", ".config");
         let mut settings = Self::default();
         // Later files override earlier ones.
-        for path in user.map(|folder| folder.join(USER_FILE)).into_iter().chain([PROJECT_FILE.into()])
+        for path in
+            user.map(|folder| folder.join(USER_FILE)).into_iter().chain([PROJECT_FILE.into()])
         {
             match std::fs::read_to_string(&path) {
                 Ok(text) => settings.add(&text, &path, command)?,
@@ -177,7 +178,8 @@ impl Settings {
     }
 
     fn apply_at(&self, mut command: Command, at: &str) -> Command {
-        let ids: Vec<_> = options(&command).map(|arg| (arg.get_id().clone(), key_of(arg))).collect();
+        let ids: Vec<_> =
+            options(&command).map(|arg| (arg.get_id().clone(), key_of(arg))).collect();
         for (id, key) in ids {
             if let Some((value, _)) = self.get(at, &key) {
                 command = command.mut_arg(id, |arg| arg.default_value(value.clone()));
@@ -281,7 +283,9 @@ mod tests {
         let listed = settings.list(&command());
         let origins: Vec<_> = listed
             .iter()
-            .map(|setting| (setting.command.as_str(), setting.key.as_str(), setting.origin.as_str()))
+            .map(|setting| {
+                (setting.command.as_str(), setting.key.as_str(), setting.origin.as_str())
+            })
             .collect();
         assert_eq!(
             origins,

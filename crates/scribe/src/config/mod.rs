@@ -116,13 +116,7 @@ impl EngineOptions {
     /// How the engine is to be started.
     #[must_use]
     pub fn device(&self) -> engine::DeviceOptions {
-        let kernels = self.kernels.map(|kernels| match kernels {
-            Kernels::Reference => engine::KernelPath::Reference,
-            Kernels::Portable => engine::KernelPath::Portable,
-            Kernels::Avx2 => engine::KernelPath::Avx2,
-            Kernels::Avx512 => engine::KernelPath::Avx512,
-        });
-        engine::DeviceOptions { threads: self.threads, kernels }
+        engine::DeviceOptions { threads: self.threads, kernels: self.kernels.map(Into::into) }
     }
 }
 
@@ -144,10 +138,20 @@ impl GlobalOptions {
     ///
     /// Fails if no option names one and the person has no home folder.
     pub fn data_folder(&self) -> anyhow::Result<PathBuf> {
-        self.data
-            .clone()
-            .or_else(|| user_folder("XDG_DATA_HOME", ".local/share"))
-            .ok_or_else(|| anyhow::anyhow!("no home folder is known; name a folder with --data DIR"))
+        self.data.clone().or_else(|| user_folder("XDG_DATA_HOME", ".local/share")).ok_or_else(
+            || anyhow::anyhow!("no home folder is known; name a folder with --data DIR"),
+        )
+    }
+}
+
+impl From<Kernels> for engine::KernelPath {
+    fn from(kernels: Kernels) -> Self {
+        match kernels {
+            Kernels::Reference => Self::Reference,
+            Kernels::Portable => Self::Portable,
+            Kernels::Avx2 => Self::Avx2,
+            Kernels::Avx512 => Self::Avx512,
+        }
     }
 }
 

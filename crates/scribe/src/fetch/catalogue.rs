@@ -1,4 +1,4 @@
-//! The catalogue: which models can be pulled by name, from where, and by which digest they are known.
+//! The catalogue: which models can be pulled by name, from where, and with which digest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,7 +58,8 @@ pub struct FileEntry {
     pub name: String,
     /// Exact length.
     pub bytes: u64,
-    /// Digest of the whole file, 64 lower case hexadecimal digits; `None` = only `--trust-first-use`.
+    /// Digest of the whole file, 64 lower case hexadecimal digits; without it a pull needs
+    /// `--trust-first-use`.
     pub sha256: Option<String>,
     /// Where the file can be had, in order of trial.
     #[serde(rename = "source")]
@@ -109,7 +110,8 @@ impl Catalogue {
     ///
     /// [`Error::Io`] if the file cannot be read, [`Error::Catalogue`] if it is not a catalogue.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -190,7 +192,9 @@ impl Entry {
 impl FileEntry {
     fn check(&self) -> Result<(), String> {
         if !is_file_name(&self.name) {
-            return Err("the name must be one path component of A-Z, a-z, 0-9, `.`, `-`, `_`".into());
+            return Err(
+                "the name must be one path component of A-Z, a-z, 0-9, `.`, `-`, `_`".into()
+            );
         }
         if self.bytes == 0 || self.bytes > FILE_BYTES_MAX {
             return Err(format!("bytes {} is not between 1 and {FILE_BYTES_MAX}", self.bytes));
@@ -225,7 +229,8 @@ impl Source {
         match self {
             Self::Https { url } => {
                 let loopback = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
-                if url.starts_with("https://") || loopback.iter().any(|host| url.starts_with(host)) {
+                if url.starts_with("https://") || loopback.iter().any(|host| url.starts_with(host))
+                {
                     Ok(())
                 } else {
                     Err(format!("url `{url}` must begin with https://"))
@@ -240,7 +245,9 @@ impl Source {
                         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
                 };
                 match parts.iter().find(|part| !word(&part.package) || !word(&part.version)) {
-                    Some(part) => Err(format!("wheel `{} {}` is no name", part.package, part.version)),
+                    Some(part) => {
+                        Err(format!("wheel `{} {}` is no name", part.package, part.version))
+                    }
                     None => Ok(()),
                 }
             }

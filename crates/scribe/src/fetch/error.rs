@@ -172,8 +172,8 @@ impl Error {
                 format!("did you mean `{name}`? `scribe models list` shows all names")
             }
             Self::UnknownModel { suggestion: None, .. } => {
-                "`scribe models list` shows all names; `--model` also takes the path of a .gguf file \
-                 or of a Hugging Face folder"
+                "`scribe models list` shows all names; `--model` also takes the path of a .gguf \
+                 file or of a Hugging Face folder"
                     .into()
             }
             Self::NotInstalled { .. } => "`scribe models list` shows what is installed".into(),
@@ -181,16 +181,16 @@ impl Error {
                 format!("leave --offline out once, or run `scribe models pull {name}` first")
             }
             Self::NoDigest { name, .. } => format!(
-                "`scribe models pull {name} --trust-first-use` takes what comes and records its digest"
+                "`scribe models pull {name} --trust-first-use` takes what comes, keeps its digest"
             ),
             Self::DiskFull { .. } => {
-                "make room, remove a model with `scribe models remove`, or choose another folder with \
-                 --data"
+                "make room, remove a model with `scribe models remove`, or choose another folder \
+                 with --data"
                     .into()
             }
             Self::Exhausted { .. } => {
-                "run the same command again to go on where it stopped; a file got by other means works \
-                 with `--model PATH`"
+                "run the same command again to go on where it stopped; a file got by other means \
+                 works with `--model PATH`"
                     .into()
             }
             Self::Damaged { .. } => {
@@ -208,10 +208,7 @@ impl Error {
     /// Whether the thing asked for does not exist, as opposed to something being broken.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Self::UnknownModel { .. } | Self::NotInstalled { .. } | Self::Offline { .. }
-        )
+        matches!(self, Self::UnknownModel { .. } | Self::NotInstalled { .. } | Self::Offline { .. })
     }
 }
 

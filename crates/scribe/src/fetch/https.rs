@@ -39,9 +39,8 @@ pub(crate) fn fetch(
     if start > 0 {
         request = request.header("Range", format!("bytes={start}-"));
     }
-    let response = request
-        .call()
-        .map_err(|error| SourceError::Connect { message: error.to_string() })?;
+    let response =
+        request.call().map_err(|error| SourceError::Connect { message: error.to_string() })?;
     let status = response.status().as_u16();
     match status {
         206 if start > 0 && range_start(&response) == Some(start) => {}

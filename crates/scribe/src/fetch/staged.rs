@@ -1,4 +1,4 @@
-//! A file on its way in: bytes are appended and hashed at once, and what an earlier try left is used.
+//! A file on its way in: appended and hashed at once, from where an earlier try stopped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -31,13 +31,8 @@ impl Staged {
             .truncate(false)
             .open(path)
             .map_err(|error| SourceError::disk("open", path, error))?;
-        let mut staged = Self {
-            path: path.to_owned(),
-            file,
-            length: 0,
-            length_max,
-            hasher: Sha256::new(),
-        };
+        let mut staged =
+            Self { path: path.to_owned(), file, length: 0, length_max, hasher: Sha256::new() };
         staged.hash_what_is_there()?;
         Ok(staged)
     }

@@ -327,7 +327,8 @@ fn hostile_wheels_are_refused() {
     assert!(refusal(&bomb, "bomb", 1000).contains("bomb"));
     assert!(fs::metadata(bomb.with_extension("part")).unwrap().len() <= 1000);
     // Cut anywhere, spoiled anywhere: refused or right, never a panic.
-    let path = wheel(folder.path(), "m", b"some bytes that are long enough to be compressed at all");
+    let path =
+        wheel(folder.path(), "m", b"some bytes that are long enough to be compressed at all");
     let good = extract(&path, "m", 100).unwrap();
     let whole = fs::read(&path).unwrap();
     for at in 0..whole.len() {

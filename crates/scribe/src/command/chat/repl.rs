@@ -151,8 +151,7 @@ fn save(talk: &Talk, file: &Path) -> Result<(), Failure> {
         let hint = "choose another name; a file that is there is not written over";
         Failure::broken(error, hint).context(format!("cannot save to `{}`", file.display()))
     };
-    let mut output =
-        OpenOptions::new().write(true).create_new(true).open(file).map_err(refuse)?;
+    let mut output = OpenOptions::new().write(true).create_new(true).open(file).map_err(refuse)?;
     for message in talk.messages() {
         write!(output, "## {}\n\n{}\n\n", message.role.name(), message.content).map_err(refuse)?;
     }

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::Finding;
 use crate::command::Session;
 use crate::command::progress::Progress;
+use crate::config::Kernels;
 use crate::fetch::{self, Library};
 use crate::terminal::bytes_for_people;
 
@@ -28,11 +29,12 @@ const PROBE_BYTES: usize = 1 << 20;
 const CLOCK_SECONDS_MIN: u64 = 1_735_689_600;
 
 /// Which kernels this CPU can run, and which one is taken.
-pub(super) fn cpu() -> Finding {
+pub(super) fn cpu(kernels: Option<Kernels>) -> Finding {
     let features = features();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let listed = if features.is_empty() { "none".to_owned() } else { features.join(" ") };
-    match engine::Device::cpu(&engine::DeviceOptions::default()) {
+    let kernels = kernels.map(Into::into);
+    match engine::Device::cpu(&engine::DeviceOptions { kernels, threads: None }) {
         Ok(device) => Finding::ok(
             "cpu",
             format!("{cores} cores; features: {listed}; kernels: {}", device.kernels()),
@@ -40,7 +42,7 @@ pub(super) fn cpu() -> Finding {
         Err(error) => Finding::broken(
             "cpu",
             format!("{cores} cores; features: {listed}; the engine cannot start: {error}"),
-            "run with SCRIBE_KERNELS=portable",
+            "choose kernels that run everywhere: SCRIBE_KERNELS=portable",
         ),
     }
 }
@@ -52,7 +54,8 @@ pub(super) fn memory() -> Finding {
     };
     let message = format!("{} are free", bytes_for_people(free));
     if free < MEMORY_BYTES_MIN {
-        let fix = format!("close other programs; {} are needed", bytes_for_people(MEMORY_BYTES_MIN));
+        let fix =
+            format!("close other programs; {} are needed", bytes_for_people(MEMORY_BYTES_MIN));
         return Finding::broken("memory", message, fix);
     }
     Finding::ok("memory", message)
@@ -64,7 +67,11 @@ pub(super) fn data_folder(data: &Path) -> Finding {
     match write_flush_read(data) {
         Ok(()) => Finding::ok(
             "data folder",
-            format!("{} can be written and flushed ({} ms)", data.display(), start.elapsed().as_millis()),
+            format!(
+                "{} can be written and flushed ({} ms)",
+                data.display(),
+                start.elapsed().as_millis()
+            ),
         ),
         Err(error) => Finding::broken(
             "data folder",
@@ -217,5 +224,9 @@ fn probe(path: &Path) -> io::Result<()> {
     drop(file);
     let mut back = Vec::new();
     File::open(path)?.read_to_end(&mut back)?;
-    if back == bytes { Ok(()) } else { Err(io::Error::other("what was read is not what was written")) }
+    if back == bytes {
+        Ok(())
+    } else {
+        Err(io::Error::other("what was read is not what was written"))
+    }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Exit, Failure, Session};
+use crate::config::Kernels;
 
 pub(super) use checks::available_memory_bytes;
 
@@ -23,6 +24,10 @@ pub struct DoctorOptions {
     #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
           value_name = "HOST:PORT", hide_env_values = true)]
     address: SocketAddr,
+
+    /// Which kernels are to compute [default: the fastest that this CPU has]
+    #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true)]
+    kernels: Option<Kernels>,
 }
 
 /// How bad a finding is.
@@ -58,19 +63,11 @@ impl Finding {
         Self { check, state: State::Ok, message: message.into(), fix: None }
     }
 
-    fn warning(
-        check: &'static str,
-        message: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
+    fn warning(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { check, state: State::Warning, message: message.into(), fix: Some(fix.into()) }
     }
 
-    fn broken(
-        check: &'static str,
-        message: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
+    fn broken(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { check, state: State::Broken, message: message.into(), fix: Some(fix.into()) }
     }
 }
@@ -80,7 +77,7 @@ pub(super) fn run(session: &mut Session, options: &DoctorOptions) -> Result<(), 
     let data = session.global.data_folder()?;
     let library = session.library()?;
     let mut findings = vec![
-        checks::cpu(),
+        checks::cpu(options.kernels),
         checks::memory(),
         checks::data_folder(&data),
         checks::disk(&data),

@@ -1,0 +1,73 @@
+//! Chat on a pipe, and the benches, with the tiny model.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::{Ran, Scribe, tiny_chat};
+
+#[test]
+fn the_same_seed_gives_the_same_answer_from_an_option_or_a_pipe() {
+    let scribe = Scribe::new();
+    let model = tiny_chat();
+    let common = ["--model", &model, "--seed", "3", "--max-tokens", "12", "--temperature", "1"];
+    let ran = scribe.run(&[&["chat", "-p", "Hello"], &common[..]].concat());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.trim().len() > 1, "{:?}", ran.out);
+    let mut command = scribe.command(&[&["chat", "--json"], &common[..]].concat());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"Hello\n").unwrap();
+    let piped = Ran::from(child.wait_with_output().unwrap());
+    let report: Value = serde_json::from_str(&piped.out).unwrap();
+    assert_eq!(report["answer"].as_str().unwrap(), ran.out.strip_suffix('\n').unwrap());
+    assert_eq!(report["schema"], "scribe.chat/1");
+    assert_eq!(report["seed"], 3);
+}
+
+#[test]
+fn more_is_said_when_it_is_asked_for() {
+    let model = tiny_chat();
+    let ran = Scribe::new().run(&["chat", "-v", "-p", "Hello", "-m", &model, "--max-tokens", "3"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.err.contains("tokens/s"), "{}", ran.err);
+}
+
+#[test]
+fn out_of_range_options_are_refused_by_name() {
+    let model = tiny_chat();
+    let ran = Scribe::new().run(&["chat", "-p", "Hello", "-m", &model, "--temperature=-1"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("temperature"), "{}", ran.err);
+}
+
+#[test]
+fn every_path_of_kernels_can_be_asked_for() {
+    let model = tiny_chat();
+    let scribe = Scribe::new();
+    for kernels in ["reference", "portable"] {
+        let mut command = scribe.command(&["plan", "-m", &model]);
+        command.env("SCRIBE_KERNELS", kernels);
+        let ran = Ran::from(command.output().unwrap());
+        assert!(ran.code == 0 && ran.out.contains(&format!("{kernels} kernels")), "{ran:?}");
+    }
+}
+
+#[test]
+fn benches_print_rows_in_the_columns_of_llama_bench() {
+    let scribe = Scribe::new();
+    let model = tiny_chat();
+    for (test, name) in [("decode", "tg8 x 2"), ("prefill", "pp8 x 2"), ("serve", "serve8 x 2")] {
+        let arguments = ["bench", test, "-m", &model, "--tokens", "8", "--streams", "2"];
+        let ran = scribe.run(&[&arguments[..], &["--repetitions", "2", "--json"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let row: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(row["test"], name);
+        assert_eq!(row["samples"].as_array().unwrap().len(), 2);
+        assert!(row["tokens_per_second"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["latency"].is_null(), test != "serve");
+    }
+    let ran = scribe.run(&["bench", "decode", "-m", &model, "--tokens", "4", "--repetitions", "1"]);
+    let header = ran.out.lines().next().unwrap();
+    assert_eq!(header, "| model | size | params | kernels | threads | test | t/s |");
+}

