@@ -34,8 +34,8 @@ pub struct Fitted {
 
 /// Writes the conversation in tokens such that at least one more token fits.
 ///
-/// A turn is what the person says and all up to what the person says next. The system messages at the
-/// begin and the last turn are never dropped.
+/// A turn is what the person says and all up to what the person says next. The system messages at
+/// the begin and the last turn are never dropped.
 ///
 /// # Errors
 ///

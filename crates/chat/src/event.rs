@@ -19,8 +19,8 @@ pub struct Usage {
     pub completion_tokens: usize,
 }
 
-/// One step of a request: `Admitted`, `Started`, any number of `Text`, then `Done`; or `Failed` at any
-/// time, which is the last.
+/// One step of a request: `Admitted`, `Started`, any number of `Text`, then `Done`; or `Failed` at
+/// any time, which is the last.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {

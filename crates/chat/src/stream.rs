@@ -4,8 +4,8 @@
 //! token bytes ─► Utf8Decoder (whole characters) ─► TextStream (stop strings) ─► Piece
 //! ```
 //!
-//! Bytes that are not UTF-8 become U+FFFD exactly as [`String::from_utf8_lossy`] does it on the whole
-//! answer, so the joined pieces do not depend on where one token ends and the next begins.
+//! Bytes that are not UTF-8 become U+FFFD exactly as [`String::from_utf8_lossy`] does it on the
+//! whole answer, so the joined pieces do not depend on where one token ends and the next begins.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,8 @@ pub struct TokenInfo {
     pub text: String,
     /// The token's own bytes, whole or not.
     pub bytes: Vec<u8>,
-    /// Log-probability of the token; nothing for a prompt's first token or where none was asked for.
+    /// Log-probability of the token; nothing for a prompt's first token or where none was asked
+    /// for.
     pub logprob: Option<f32>,
     /// The most probable tokens at this place, best first, as `(token, logprob)`.
     pub alternatives: Vec<(u32, f32)>,
@@ -30,7 +31,8 @@ pub struct TokenInfo {
 pub struct Piece {
     /// Valid text, never any part of a stop string.
     pub text: String,
-    /// Tokens whose last character is in this piece or an earlier one and that were not yet handed out.
+    /// Tokens whose last character is in this piece or an earlier one and that were not yet handed
+    /// out.
     pub tokens: Vec<TokenInfo>,
 }
 
@@ -77,15 +79,16 @@ impl Utf8Decoder {
     }
 }
 
-/// Whether more bytes could make a character of this begin (as opposed to bytes that are wrong already).
+/// Whether more bytes could make a character of this begin (as opposed to bytes that are wrong
+/// already).
 fn could_continue(bytes: &[u8]) -> bool {
     matches!(std::str::from_utf8(bytes), Err(error) if error.error_len().is_none())
 }
 
 /// The text of one completion while it is being sampled.
 ///
-/// A stop string counts at the place where it is complete first; of several complete at the same place,
-/// the longest counts. Text is held back only as long as it is the begin of a stop string.
+/// A stop string counts at the place where it is complete first; of several complete at the same
+/// place, the longest counts. Text is held back only as long as it is the begin of a stop string.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
@@ -184,7 +187,8 @@ impl TextStream {
         Piece { text, tokens }
     }
 
-    /// As [`Self::take`], and the token that the stop string cuts in two comes along with its first part.
+    /// As [`Self::take`], and the token that the stop string cuts in two comes along with its first
+    /// part.
     fn take_before_stop(&mut self, start: usize) -> Piece {
         let mut piece = self.take(start);
         let cut = self.waiting.iter().position(|(token, in_held)| token.text.len() > *in_held);

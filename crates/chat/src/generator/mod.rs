@@ -1,7 +1,8 @@
 //! The queue in front of the batch: who may wait, who is served, and how it ends.
 //!
-//! One operating system thread ([`worker`]) owns the batch; everybody else holds a [`Generator`], which
-//! is a handle. A request waits in a bounded queue until the batch has a slot, first come, first served.
+//! One operating system thread ([`worker`]) owns the batch; everybody else holds a [`Generator`],
+//! which is a handle. A request waits in a bounded queue until the batch has a slot, first come,
+//! first served.
 
 mod worker;
 
@@ -125,7 +126,8 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if there is no memory for the cache, [`Error::Thread`] if there is no thread.
+    /// [`Error::Model`] if there is no memory for the cache, [`Error::Thread`] if there is no
+    /// thread.
     pub fn start(
         model: Arc<Model>,
         tokenizer: Tokenizer,
@@ -172,8 +174,8 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// Every [`SubmitError`]: the queue is full, the prompt does not fit, a number is out of range, or
-    /// the program is ending.
+    /// Every [`SubmitError`]: the queue is full, the prompt does not fit, a number is out of range,
+    /// or the program is ending.
     pub fn submit(&self, request: GenerationRequest) -> Result<Stream, SubmitError> {
         let shared = &self.handle.shared;
         let (sequence, stop) = shared.checked(request)?;
@@ -223,8 +225,9 @@ impl Generator {
         self.handle.shared.slots
     }
 
-    /// Accepts no more requests, waits at most `grace` for those that are there, fails the rest and ends
-    /// the thread. Blocks meanwhile; a second call with a shorter grace cuts the first one short.
+    /// Accepts no more requests, waits at most `grace` for those that are there, fails the rest and
+    /// ends the thread. Blocks meanwhile; a second call with a shorter grace cuts the first one
+    /// short.
     pub fn shutdown(&self, grace: Duration) {
         let shared = &self.handle.shared;
         shared.advance(Phase::Draining);
@@ -308,8 +311,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The seed of completion `index` of a request for several: the request's own seed for the first, then
-/// well-mixed ones (the finalizer of SplitMix64; Steele et al. 2014, doi:10.1145/2660193.2660195).
+/// The seed of completion `index` of a request for several: the request's own seed for the first,
+/// then well-mixed ones (the finalizer of SplitMix64; Steele et al. 2014,
+/// doi:10.1145/2660193.2660195).
 #[must_use]
 pub fn derived_seed(seed: u64, index: usize) -> u64 {
     if index == 0 {

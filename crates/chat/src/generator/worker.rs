@@ -44,8 +44,8 @@ impl Engine for Batch {
     }
 }
 
-/// Serves until the generator is stopped; a panic or an error of the engine fails the requests that it
-/// was serving, and a new engine takes the rest of the queue.
+/// Serves until the generator is stopped; a panic or an error of the engine fails the requests that
+/// it was serving, and a new engine takes the rest of the queue.
 pub(super) fn run<E: Engine>(
     shared: &Shared,
     engine: E,
@@ -124,7 +124,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Fills free slots from the queue, waiting if there is nothing to do. False: it is time to end.
+    /// Fills free slots from the queue, waiting if there is nothing to do. False: it is time to
+    /// end.
     fn admit(&mut self, engine: &mut impl Engine) -> bool {
         let mut state = self.shared.lock();
         loop {

@@ -43,7 +43,8 @@ fn joined_tokens(pieces: &[Piece]) -> String {
     pieces.iter().flat_map(|piece| &piece.tokens).map(|token| token.text.as_str()).collect()
 }
 
-/// Bytes that meet often: few letters, characters of two to four bytes, halves of them, wrong bytes.
+/// Bytes that meet often: few letters, characters of two to four bytes, halves of them, wrong
+/// bytes.
 fn any_chunks() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let part = prop_oneof![
         6 => proptest::sample::select(vec!["a", "b", "ab", "é", "€", "😀", "\u{fffd}"])
@@ -85,7 +86,10 @@ proptest! {
     }
 
     #[test]
-    fn no_more_is_held_back_than_a_stop_string_may_need(chunks in any_chunks(), stops in any_stops()) {
+    fn no_more_is_held_back_than_a_stop_string_may_need(
+        chunks in any_chunks(),
+        stops in any_stops(),
+    ) {
         let mut stream = TextStream::new(stops.clone());
         let mut seen = Utf8Decoder::default();
         let mut all = String::new();
@@ -97,7 +101,8 @@ proptest! {
                 break;
             }
             let held = &all[released.len()..];
-            let needed = held.is_empty() || stops.iter().any(|stop| stop.len() > held.len() && stop.starts_with(held));
+            let begins = |stop: &String| stop.len() > held.len() && stop.starts_with(held);
+            let needed = held.is_empty() || stops.iter().any(begins);
             prop_assert!(needed, "{held:?} is held back for {stops:?}");
         }
     }

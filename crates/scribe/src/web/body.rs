@@ -18,8 +18,8 @@ const DRAIN_BYTES_MAX: usize = 16 << 20;
 /// Longest time spent on that.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A request's body as a JSON object. The content type is not looked at: many small clients leave it
-/// at what their library sends.
+/// A request's body as a JSON object. The content type is not looked at: many small clients leave
+/// it at what their library sends.
 #[derive(Clone, Debug)]
 pub struct JsonObject(pub Map<String, Value>);
 

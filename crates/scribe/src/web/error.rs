@@ -25,15 +25,7 @@ pub struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            status,
-            kind,
-            message,
-            param: None,
-            code: None,
-            retry_after: None,
-            tokens: None,
-        }
+        Self { status, kind, message, param: None, code: None, retry_after: None, tokens: None }
     }
 
     fn with_code(self, code: &'static str) -> Self {
@@ -92,8 +84,8 @@ impl ApiError {
 
     /// 403: a page of another site sent this.
     pub fn foreign_origin() -> Self {
-        let message = "Pages of other sites may not use this server. Call it from a program or from \
-                       its own page.";
+        let message = "Pages of other sites may not use this server. Call it from a program or \
+                       from its own page.";
         Self::new(StatusCode::FORBIDDEN, "permission_error", message)
             .with_code("origin_not_allowed")
     }

@@ -139,8 +139,8 @@ impl Choices {
         }
     }
 
-    /// Submits more as long as there are slots. A full queue is an error only for the first one: the
-    /// others wait for those before them.
+    /// Submits more as long as there are slots. A full queue is an error only for the first one:
+    /// the others wait for those before them.
     fn refill(&mut self) -> Result<(), ApiError> {
         while self.running.len() < self.model.generator.slots().max(1) {
             let Some((index, request)) = self.waiting.pop_front() else { break };
@@ -156,8 +156,8 @@ impl Choices {
         Ok(())
     }
 
-    /// The next event of any choice with the choice's number, or why there are no more; nothing after
-    /// the last event of the last choice.
+    /// The next event of any choice with the choice's number, or why there are no more; nothing
+    /// after the last event of the last choice.
     pub(super) fn poll_next(
         &mut self,
         context: &mut Context<'_>,

@@ -43,8 +43,8 @@ impl KeyDigest {
 /// Listening where others can connect, without a key, would give the model to everybody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "refusing to listen on {address} without a key: everybody who reaches this machine could use the \
-     model; set a key with --api-key (or SCRIBE_API_KEY), or listen on 127.0.0.1"
+    "refusing to listen on {address} without a key: everybody who reaches this machine could use \
+     the model; set a key with --api-key (or SCRIBE_API_KEY), or listen on 127.0.0.1"
 )]
 pub struct ExposedWithoutKey {
     /// The address that was asked for.
@@ -130,9 +130,9 @@ fn authority_host(authority: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// Whether a request for `host` is meant for this server. A hostile page can make its own name point
-/// to this machine, but it cannot make a browser send another name than its own: so names are listed,
-/// and numbers are allowed as far as the server listens on them.
+/// Whether a request for `host` is meant for this server. A hostile page can make its own name
+/// point to this machine, but it cannot make a browser send another name than its own: so names are
+/// listed, and numbers are allowed as far as the server listens on them.
 fn is_known_host(host: &str, options: &ServeOptions) -> bool {
     if host == "localhost" || host.ends_with(".localhost") {
         return true;
@@ -150,8 +150,9 @@ fn is_known_host(host: &str, options: &ServeOptions) -> bool {
     }
 }
 
-/// Whether a browser says that another site's page sends this request, and it could change something
-/// or cost something. (Reading is prevented by the browser itself: no answer allows other origins.)
+/// Whether a browser says that another site's page sends this request, and it could change
+/// something or cost something. (Reading is prevented by the browser itself: no answer allows other
+/// origins.)
 fn is_from_foreign_page(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
@@ -169,7 +170,6 @@ fn is_from_foreign_page(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool
     let own = own.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
     origin_host.is_none() || origin_host != own
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -79,9 +79,11 @@ pub struct ServeOptions {
 pub struct Limits {
     /// Most connections at the same time. Default 1,024.
     pub connections: usize,
-    /// Most connections of one address that is not loopback (proxies connect from there). Default 64.
+    /// Most connections of one address that is not loopback (proxies connect from there). Default
+    /// 64.
     pub connections_per_address: usize,
-    /// Time for a request's header; also the longest time that a connection may be idle. Default 15 s.
+    /// Time for a request's header; also the longest time that a connection may be idle. Default 15
+    /// s.
     pub header_timeout: Duration,
     /// Longest pause while a request's body arrives. Default 15 s.
     pub body_pause: Duration,

@@ -47,8 +47,8 @@ fn logit_bias(fields: &Fields<'_>, vocabulary: usize) -> Result<Option<Vec<(u32,
     let Some(value) = fields.get("logit_bias") else { return Ok(None) };
     let path = fields.path("logit_bias");
     let must = format!(
-        "must be an object of at most {LOGIT_BIAS_MAX} numbers from -100 to 100, each under a token \
-         below {vocabulary}"
+        "must be an object of at most {LOGIT_BIAS_MAX} numbers from -100 to 100, each under a \
+         token below {vocabulary}"
     );
     let entry = |(token, bias): (&String, &Value)| {
         let token = token.parse::<u32>().ok().filter(|&token| (token as usize) < vocabulary)?;

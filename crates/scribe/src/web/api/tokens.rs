@@ -13,7 +13,8 @@ use crate::web::state::AppState;
 
 /// `POST /tokenize`: `prompt` (vLLM) or `content` (llama.cpp) as tokens.
 ///
-/// vLLM's word adds the token that begins a text unless told not to, llama.cpp's the other way round.
+/// vLLM's word adds the token that begins a text unless told not to, llama.cpp's the other way
+/// round.
 pub(in crate::web) async fn tokenize(
     State(state): State<AppState>,
     JsonObject(body): JsonObject,
@@ -35,7 +36,8 @@ pub(in crate::web) async fn tokenize(
         let tokenizer = &model.tokenizer;
         let mut tokens: Vec<u32> =
             tokenizer.beginning_of_text().filter(|_| with_begin).into_iter().collect();
-        // Text never becomes a special token; but clients look one up by sending nothing but its name.
+        // Text never becomes a special token; but clients look one up by sending nothing but its
+        // name.
         match tokenizer.special(&text) {
             Some(special) => tokens.push(special),
             None => tokens.extend(tokenizer.encode(&text)),

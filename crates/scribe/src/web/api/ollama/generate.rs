@@ -145,7 +145,8 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Ollama's names for what OpenAI's clients send; options that only its own engine knows are ignored.
+/// Ollama's names for what OpenAI's clients send; options that only its own engine knows are
+/// ignored.
 fn sampling(options: &Fields<'_>, model: &ServedModel) -> Result<Sampling, ApiError> {
     let sampling = request::sampling(options, model)?;
     let seed = match options.seed("seed")? {

@@ -123,8 +123,8 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
     })
 }
 
-/// `truncation`, as OpenAI's Responses have it: `disabled` refuses what is too long, `auto` drops the
-/// oldest turns.
+/// `truncation`, as OpenAI's Responses have it: `disabled` refuses what is too long, `auto` drops
+/// the oldest turns.
 fn overflow(fields: &Fields<'_>) -> Result<Overflow, ApiError> {
     match fields.string("truncation")? {
         None | Some("disabled") => Ok(Overflow::Refuse),

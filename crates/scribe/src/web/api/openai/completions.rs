@@ -1,5 +1,5 @@
-//! `POST /v1/completions`: prompts of text or tokens, continued as they are; also how likelihoods are
-//! measured (`echo` with `logprobs`, and no or one more token).
+//! `POST /v1/completions`: prompts of text or tokens, continued as they are; also how likelihoods
+//! are measured (`echo` with `logprobs`, and no or one more token).
 
 use std::sync::Arc;
 

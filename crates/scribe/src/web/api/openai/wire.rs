@@ -115,8 +115,8 @@ pub(super) struct TextLogprobs {
 }
 
 impl TextLogprobs {
-    /// Columns for `tokens`, whose text begins `offset` characters into the choice's text. Returns the
-    /// offset behind them, too.
+    /// Columns for `tokens`, whose text begins `offset` characters into the choice's text. Returns
+    /// the offset behind them, too.
     pub(super) fn new(
         tokens: Vec<TokenInfo>,
         tokenizer: &Tokenizer,

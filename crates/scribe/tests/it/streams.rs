@@ -1,0 +1,147 @@
+//! Streams: the same answer in pieces, and how they end.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use crate::server::{Answer, Setup, app, chat_body, open, post, request};
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn a_stream_is_the_plain_answer_in_pieces() {
+    let (app, _) = app(&Setup::default());
+    let more = json!({ "n": 2, "logprobs": true, "top_logprobs": 1, "max_tokens": 40 });
+    let plain = post(&app, CHAT, &chat_body(more.clone())).await.good();
+    let mut more = more;
+    more["stream"] = json!(true);
+    let answer = post(&app, CHAT, &chat_body(more)).await;
+    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(answer.headers["cache-control"], "no-cache, no-transform");
+    assert_eq!(answer.headers["x-accel-buffering"], "no");
+    let (events, done) = answer.events();
+    assert!(done);
+    let id = &events[0]["id"];
+    for index in 0..2_usize {
+        let choices: Vec<&Value> = events
+            .iter()
+            .map(|event| &event["choices"][0])
+            .filter(|choice| choice["index"] == index)
+            .collect();
+        assert_eq!(choices[0]["delta"], json!({ "role": "assistant", "content": "" }));
+        let last = choices.last().unwrap();
+        assert_eq!((&last["delta"], &last["finish_reason"]), (&json!({}), &json!("length")));
+        let middle = &choices[1..choices.len() - 1];
+        assert!(middle.iter().all(|choice| choice["delta"].get("role").is_none()));
+        assert!(middle.iter().all(|choice| choice["finish_reason"].is_null()));
+        let joined: String =
+            middle.iter().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
+        assert_eq!(joined, plain["choices"][index]["message"]["content"]);
+        let tokens: Vec<&Value> = middle
+            .iter()
+            .flat_map(|choice| choice["logprobs"]["content"].as_array().unwrap())
+            .collect();
+        assert_eq!(json!(tokens), plain["choices"][index]["logprobs"]["content"]);
+    }
+    for event in &events {
+        assert_eq!((&event["id"], &event["object"]), (id, &json!("chat.completion.chunk")));
+        assert!(event.get("usage").is_none(), "nobody asked for it");
+    }
+}
+
+#[tokio::test]
+async fn usage_comes_last_and_without_choices_where_it_was_asked_for() {
+    let (app, _) = app(&Setup::default());
+    let plain = post(&app, CHAT, &chat_body(json!({}))).await.good();
+    let more = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let (events, done) = post(&app, CHAT, &chat_body(more)).await.events();
+    assert!(done);
+    let (last, others) = events.split_last().unwrap();
+    assert_eq!(last["choices"], json!([]));
+    let count = |usage: &Value, name: &str| usage[name].as_u64();
+    for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        assert_eq!(count(&last["usage"], name), count(&plain["usage"], name));
+    }
+    assert!(others.iter().all(|event| event["usage"].is_null()));
+    assert!(others.iter().all(|event| event.get("usage").is_some()));
+}
+
+#[tokio::test]
+async fn stop_strings_hold_in_streams() {
+    let (app, _) = app(&Setup::default());
+    let whole = post(&app, CHAT, &chat_body(json!({}))).await.good();
+    let whole = whole["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let characters: Vec<char> = whole.chars().collect();
+    let stop: String = characters[characters.len() / 2..][..2].iter().collect();
+    let more = json!({ "stream": true, "stop": stop });
+    let (events, _) = post(&app, CHAT, &chat_body(more)).await.events();
+    let joined: String = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(joined, whole[..whole.find(&stop).unwrap()]);
+    assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "stop");
+}
+
+#[tokio::test]
+async fn a_failure_in_the_middle_is_an_error_event_and_no_good_end() {
+    let (app, state) = app(&Setup { slow: true, ..Setup::default() });
+    let body = chat_body(json!({ "stream": true, "max_tokens": 400, "n": 8 })).to_string();
+    let mut response = open(&app, request(Method::POST, CHAT, body)).await;
+    let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(first.starts_with(b"data: {"));
+    let generator = state.models()[0].generator.clone();
+    tokio::task::spawn_blocking(move || generator.shutdown(Duration::ZERO)).await.unwrap();
+    let (events, done) = Answer::of(response).await.events();
+    assert!(!done);
+    assert_eq!(events.last().unwrap()["error"]["code"], "shutting_down");
+    let refused = post(&app, CHAT, &chat_body(json!({}))).await;
+    assert_eq!(refused.refusal(), (503, None, Some("shutting_down".into())));
+}
+
+#[tokio::test]
+async fn a_quiet_stream_shows_that_it_lives() {
+    let mut setup = Setup { slots: 1, slow: true, ..Setup::default() };
+    setup.limits.heartbeat = Duration::from_millis(1);
+    let (app, _) = app(&setup);
+    let body = chat_body(json!({ "stream": true, "max_tokens": 400 })).to_string();
+    let first = open(&app, request(Method::POST, CHAT, body.clone())).await;
+    let second = Answer::of(open(&app, request(Method::POST, CHAT, body)).await).await;
+    assert!(second.text.starts_with(": keep-alive\n\n"), "it waited for the first one's slot");
+    let (events, done) = second.events();
+    assert!(done && events.len() > 2);
+    assert!(Answer::of(first).await.events().1);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_with_when_to_come_back() {
+    let (app, state) = app(&Setup { slots: 1, slow: true, queue: 1, ..Setup::default() });
+    let long = chat_body(json!({ "stream": true, "max_tokens": 400 })).to_string();
+    let mut first = open(&app, request(Method::POST, CHAT, long.clone())).await;
+    let started = first.body_mut().frame().await.unwrap().unwrap();
+    assert!(started.is_data(), "it has the slot");
+    let second = open(&app, request(Method::POST, CHAT, long.clone())).await;
+    let third = post(&app, CHAT, &chat_body(json!({}))).await;
+    assert_eq!(third.refusal(), (429, None, Some("queue_full".into())));
+    let seconds: u64 = third.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert_eq!(third.headers["retry-after-ms"], (1000 * seconds).to_string());
+    drop(second);
+    let fourth = open(&app, request(Method::POST, CHAT, long)).await;
+    assert_eq!(fourth.status(), 200, "the second one's place is free");
+    drop(first);
+    assert!(Answer::of(fourth).await.events().1);
+    let text = state.metrics().text(&state);
+    for line in [
+        "scribe_request_count 3",
+        "scribe_request_success 1",
+        "scribe_request_failure{err=\"queue_full\"} 1",
+        "scribe_request_cancelled{where=\"queue\"} 1",
+        "scribe_request_cancelled{where=\"decode\"} 1",
+        "scribe_queue_size 0",
+        "scribe_batch_current_size 0",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
