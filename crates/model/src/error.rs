@@ -76,8 +76,8 @@ pub enum Error {
     },
     /// A tensor does not have the shape that the configuration says.
     #[error(
-        "tensor `{name}` has shape {found:?}, but the configuration needs {expected:?}; the checkpoint's \
-         files do not belong together, download it again"
+        "tensor `{name}` has shape {found:?}, but the configuration needs {expected:?}; the \
+         checkpoint's files do not belong together, download it again"
     )]
     WrongShape {
         /// The tensor's name in the checkpoint.
@@ -97,7 +97,8 @@ pub enum Error {
     },
     /// The prompt does not fit into the context window.
     #[error(
-        "the prompt has {prompt_tokens} tokens, but the context window has {context_tokens}; shorten it"
+        "the prompt has {prompt_tokens} tokens, but the context window has {context_tokens}; \
+         shorten it"
     )]
     ContextOverflow {
         /// Tokens in the prompt.
@@ -118,7 +119,8 @@ pub enum Error {
     },
     /// The model gave logits that are not finite: its weights are damaged.
     #[error(
-        "the model computed values that are not finite at position {position}; its file is damaged, download it again"
+        "the model computed values that are not finite at position {position}; its file is \
+         damaged, download it again"
     )]
     NotFinite {
         /// The position whose logits are not finite.
@@ -126,8 +128,8 @@ pub enum Error {
     },
     /// The cache that was asked for cannot hold even one sequence.
     #[error(
-        "a cache of {cache_bytes} bytes cannot hold one sequence of {context_tokens} tokens, which needs \
-         {needed_bytes}; give more memory or a smaller context"
+        "a cache of {cache_bytes} bytes cannot hold one sequence of {context_tokens} tokens, which \
+         needs {needed_bytes}; give more memory or a smaller context"
     )]
     CacheTooSmall {
         /// Bytes that the options allow.

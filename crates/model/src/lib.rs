@@ -1,4 +1,5 @@
-//! The transformer: tokens in, logits out; cache, sampling, and the batch that decodes many sequences at once.
+//! The transformer: tokens in, logits out; cache, sampling, and the batch that decodes many
+//! sequences at once.
 //!
 //! 1. [`Config`]: the shape of a model, from `config.json` or GGUF metadata, checked.
 //! 2. [`Model::load`]: weights from a [`Source`], tensor by tensor into the engine's matrices.

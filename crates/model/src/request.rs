@@ -76,7 +76,8 @@ pub enum Event {
         id: SequenceId,
         /// The token.
         token: u32,
-        /// Its log-probability as in [`TokenLogprob`]; 0 unless [`SequenceRequest::logprobs`] is set.
+        /// Its log-probability as in [`TokenLogprob`]; 0 unless [`SequenceRequest::logprobs`]
+        /// is set.
         logprob: f32,
         /// As in [`TokenLogprob`].
         alternatives: Vec<(u32, f32)>,

@@ -1,4 +1,4 @@
-//! Logits against those of transformers: tiny random models of every kind, and a real one if present.
+//! Logits against those of transformers: tiny random models of every kind, and a real one if there.
 //!
 //! The golden files are made by `xtask/python/make_tiny_models.py` and `make_smollm2_golden.py`.
 #![expect(clippy::cast_possible_truncation, reason = "a test knows how few tokens it has")]
@@ -120,6 +120,49 @@ fn chunks_do_not_change_a_bit() {
             }
         }
     }
+}
+
+/// A tiny model's folder with one value of its configuration changed.
+fn changed(key: &str, value: serde_json::Value) -> Result<Model, Error> {
+    let (source, folder) = (fixtures().join("tiny-llama"), tempfile::tempdir().unwrap());
+    let config = std::fs::read(source.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config[key] = value;
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let weights = "model.safetensors";
+    std::fs::copy(source.join(weights), folder.path().join(weights)).unwrap();
+    let source = Source::detect(folder.path());
+    Model::load(&device(KernelPath::Portable), &source, &mut |_, _| ())
+}
+
+#[test]
+fn weights_that_do_not_fit_are_named() {
+    let error = |key, value| changed(key, value).unwrap_err().to_string();
+    let wrong_shape = error("vocab_size", 41.into());
+    assert!(
+        wrong_shape.contains("`model.embed_tokens.weight` has shape [40, 32]"),
+        "{wrong_shape}"
+    );
+    let missing = error("num_hidden_layers", 3.into());
+    assert!(missing.contains("`model.layers.2.input_layernorm.weight` is missing"), "{missing}");
+    let extra = error("num_hidden_layers", 1.into());
+    assert!(extra.contains("`model.layers.1.") && extra.contains("llama"), "{extra}");
+    let bias = error("attention_bias", true.into());
+    assert!(bias.contains("`model.layers.0.self_attn.q_proj.bias` is missing"), "{bias}");
+    assert!(changed("tie_word_embeddings", true.into()).is_ok(), "a tied head may be stored, too");
+    let nowhere = Source::detect(Path::new("no such folder/model.gguf"));
+    let error = Model::load(&device(KernelPath::Portable), &nowhere, &mut |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("no such folder"), "{error}");
+}
+
+#[test]
+fn progress_ends_with_everything_read() {
+    let mut heard = Vec::new();
+    let source = Source::Folder(fixtures().join("tiny-qwen2"));
+    let device = device(KernelPath::Portable);
+    Model::load(&device, &source, &mut |read, total| heard.push((read, total))).unwrap();
+    assert!(heard.is_sorted() && heard.iter().all(|(read, total)| read <= total), "{heard:?}");
+    assert!(heard.last().is_some_and(|(read, total)| read == total));
 }
 
 /// The real model, or `None` with a word why.
