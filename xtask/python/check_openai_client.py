@@ -61,10 +61,13 @@ def check_stream(client, model):
     text = "".join(delta.content or "" for delta in deltas)
     assert text == plain.choices[0].message.content, text
     assert chunks[-2].choices[0].finish_reason == plain.choices[0].finish_reason
-    with client.chat.completions.stream(**asked) as stream:
+    # The client's own assembly of a stream takes an answer that was cut for its length as a failure.
+    stop = text[len(text) // 2 :][:2]
+    with client.chat.completions.stream(**asked, stop=stop) as stream:
         events = [event.type for event in stream]
         final = stream.get_final_completion()
-    assert "content.delta" in events and final.choices[0].message.content == text
+    assert "content.delta" in events and final.choices[0].finish_reason == "stop"
+    assert final.choices[0].message.content == text[: text.index(stop)]
 
 
 def check_abort(client, model):

@@ -44,7 +44,7 @@ impl KeyDigest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "refusing to listen on {address} without a key: everybody who reaches this machine could use \
-     the model; set a key with --api-key (or SCRIBE_API_KEY), or listen on 127.0.0.1"
+     the model; set a key in SCRIBE_API_KEY or --api-key-file, or listen on 127.0.0.1"
 )]
 pub struct ExposedWithoutKey {
     /// The address that was asked for.
