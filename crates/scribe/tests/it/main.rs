@@ -9,6 +9,8 @@ mod edge;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod ollama;
 #[cfg(test)]
 mod openai;
