@@ -21,7 +21,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// A request's body as a JSON object. The content type is not looked at: many small clients leave
 /// it at what their library sends.
 #[derive(Clone, Debug)]
-pub struct JsonObject(pub Map<String, Value>);
+pub(super) struct JsonObject(pub Map<String, Value>);
 
 impl FromRequest<AppState> for JsonObject {
     type Rejection = ApiError;
@@ -37,7 +37,7 @@ impl FromRequest<AppState> for JsonObject {
 /// # Errors
 ///
 /// 413 if it is too long, 408 if it stops arriving, 400 if the connection breaks.
-pub async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
+pub(super) async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)

@@ -16,7 +16,7 @@ pub struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
-    param: Option<String>,
+    param: Option<Box<str>>,
     code: Option<&'static str>,
     retry_after: Option<Duration>,
     tokens: Option<(usize, usize)>,
@@ -33,13 +33,13 @@ impl ApiError {
     }
 
     /// 400: `param` is not as it must be; `message` says how it must be.
-    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn invalid(param: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
         Self { param: Some(param.into()), ..error }
     }
 
     /// 400: `param` asks for something that this server does not do.
-    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn unsupported(param: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         Self::invalid(param, message).with_code("unsupported_value")
     }
 
@@ -101,7 +101,7 @@ impl ApiError {
         let message =
             format!("The model '{name}' does not exist here. Use one of: {}.", known.join(", "));
         let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
-        Self { param: Some("model".to_owned()), ..error }.with_code("model_not_found")
+        Self { param: Some("model".into()), ..error }.with_code("model_not_found")
     }
 
     /// 405: the path is there, the method is not.

@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 64;
 ///
 /// Fields that nobody asks for are ignored; `null` is the same as absent.
 #[derive(Clone, Debug)]
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
     path: String,
 }
@@ -23,7 +23,7 @@ pub struct Fields<'a> {
 /// # Errors
 ///
 /// 400 if it is not, or nests deeper than anybody needs.
-pub fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if depth(body) > DEPTH_MAX {
         return Err(ApiError::bad_json(format!(
             "The body nests deeper than {DEPTH_MAX} levels. Send flatter JSON."
@@ -59,7 +59,7 @@ fn depth(body: &[u8]) -> usize {
 impl<'a> Fields<'a> {
     /// The fields of the body itself.
     #[must_use]
-    pub fn new(object: &'a Map<String, Value>) -> Self {
+    pub(super) fn new(object: &'a Map<String, Value>) -> Self {
         Self { object, path: String::new() }
     }
 
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is no object.
-    pub fn of(value: &'a Value, path: String) -> Result<Self, ApiError> {
+    pub(super) fn of(value: &'a Value, path: String) -> Result<Self, ApiError> {
         match value {
             Value::Object(object) => Ok(Self { object, path }),
             _ => Err(wrong(path, "must be an object", value)),
@@ -77,13 +77,13 @@ impl<'a> Fields<'a> {
 
     /// The full name of a field, as errors tell it.
     #[must_use]
-    pub fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// The value, if there is one.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
@@ -92,7 +92,11 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is no number or out of range.
-    pub fn number(&self, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
+    pub(super) fn number(
+        &self,
+        name: &str,
+        range: RangeInclusive<f32>,
+    ) -> Result<Option<f32>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         #[expect(clippy::cast_possible_truncation, reason = "sampling computes in f32")]
         let number = value.as_f64().map(|number| number as f32);
@@ -114,7 +118,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is no whole number or out of range.
-    pub fn count(
+    pub(super) fn count(
         &self,
         name: &str,
         range: RangeInclusive<usize>,
@@ -135,7 +139,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is none.
-    pub fn seed(&self, name: &str) -> Result<Option<u64>, ApiError> {
+    pub(super) fn seed(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let bits = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
         match bits {
@@ -149,7 +153,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is neither.
-    pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         Ok(self.choice(name)?.unwrap_or(false))
     }
 
@@ -158,7 +162,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is neither.
-    pub fn choice(&self, name: &str) -> Result<Option<bool>, ApiError> {
+    pub(super) fn choice(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(*value)),
@@ -171,7 +175,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is something else.
-    pub fn string(&self, name: &str) -> Result<Option<&'a str>, ApiError> {
+    pub(super) fn string(&self, name: &str) -> Result<Option<&'a str>, ApiError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -184,7 +188,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is something else.
-    pub fn list(&self, name: &str) -> Result<Option<&'a [Value]>, ApiError> {
+    pub(super) fn list(&self, name: &str) -> Result<Option<&'a [Value]>, ApiError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Array(values)) => Ok(Some(values)),
@@ -197,7 +201,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is something else.
-    pub fn object(&self, name: &str) -> Result<Option<Self>, ApiError> {
+    pub(super) fn object(&self, name: &str) -> Result<Option<Self>, ApiError> {
         self.get(name).map(|value| Self::of(value, self.path(name))).transpose()
     }
 
@@ -206,7 +210,12 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// 400 if it is something else.
-    pub fn strings(&self, name: &str, most: usize, bytes: usize) -> Result<Vec<String>, ApiError> {
+    pub(super) fn strings(
+        &self,
+        name: &str,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<String>, ApiError> {
         let values = match self.get(name) {
             None => return Ok(Vec::new()),
             Some(Value::Array(values)) => values.as_slice(),
@@ -228,7 +237,7 @@ impl<'a> Fields<'a> {
 
     /// The error for a field that must be there.
     #[must_use]
-    pub fn missing(&self, name: &str) -> ApiError {
+    pub(super) fn missing(&self, name: &str) -> ApiError {
         let path = self.path(name);
         let message = format!("'{path}' is missing.");
         ApiError::invalid(path, message)
@@ -237,7 +246,7 @@ impl<'a> Fields<'a> {
 
 /// The error for a value that is not what it must be.
 #[must_use]
-pub fn wrong(path: String, must: &str, found: &Value) -> ApiError {
+pub(super) fn wrong(path: String, must: &str, found: &Value) -> ApiError {
     let found = match found {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),

@@ -67,11 +67,6 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::internal().into_response()
 }
 
-/// The answer for a path that nobody serves.
-pub(super) async fn unknown_path(uri: Uri) -> ApiError {
-    ApiError::unknown_path(uri.path())
-}
-
 /// The answer for a method that the path does not take.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::wrong_method(method.as_str(), uri.path())

@@ -34,7 +34,6 @@ pub async fn serve(state: AppState, listener: TcpListener, shutdown: Shutdown) {
 }
 
 /// All routes, within the layers that every request passes.
-#[must_use]
 pub fn app(state: AppState) -> Router {
     Router::new()
         .route("/health", get(health))

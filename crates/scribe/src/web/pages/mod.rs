@@ -23,7 +23,6 @@ use super::state::AppState;
 use preferences::Preferences;
 
 /// The routes of the pages.
-#[must_use]
 pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(home::show).post(home::answer))
