@@ -96,4 +96,5 @@ def main():
     print(text, tokens, answer, tokenizer.decode(answer))
 
 
-main()
+if __name__ == "__main__":
+    main()
