@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use minijinja::machinery::parse;
+use minijinja::machinery::{Token, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value, context};
 use minijinja_contrib::pycompat;
@@ -28,6 +28,9 @@ use crate::{Error, Message, RenderEnd, Role, Tokenizer, growth};
 
 /// The most bytes in a template; the longest known has 21 kB.
 pub(crate) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
+/// The most tokens between `{{` and `}}`, or `{%` and `%}`; the most in a known template is 85. The
+/// engine compiles deep expressions in quadratic time.
+const TAG_TOKENS_MAX: usize = 1000;
 /// The most string literals that are tried as contents; the most in a known template is 190.
 const LITERALS_MAX: usize = 512;
 /// Output is limited to `8 * input + OUTPUT_BYTES_BASE`.
@@ -91,6 +94,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let syntax = syntax.map_err(engine_error)?;
+        check_tags(source, &syntax)?;
         let parsed = parse(source, NAME, syntax.clone()).map_err(engine_error)?;
         growth::check(&parsed).map_err(|refusal| Error::Template {
             problem: format!("it uses {}, which is not supported", refusal.escape_debug()),
@@ -280,6 +284,10 @@ impl<'probe> Probe<'probe> {
 
     /// Tries white space, odd characters, lengths, and the template's own literals.
     fn check_all(mut self) -> Result<(), Error> {
+        let long = "x".repeat(2000);
+        for content in ["<'\\\">&{{ a }}{% b %}é\u{301}\nß", "aBcD", "0", long.as_str()] {
+            self.check(content, "it changes them, or depends on their length")?;
+        }
         let template = self.template;
         let trims = |probe: &mut Self, space: &str| {
             let spaced = probe.run(&|i| [space, &template.marker_of(i), space].concat())?;
@@ -292,10 +300,6 @@ impl<'probe> Probe<'probe> {
             if trims(&mut self, &space)? != expected {
                 return Err(inspects("it trims only some kinds of white space"));
             }
-        }
-        let long = "x".repeat(2000);
-        for content in ["<'\\\">&{{ a }}{% b %}é\u{301}\nß", "aBcD", "0", long.as_str()] {
-            self.check(content, "it changes them, or depends on their length")?;
         }
         let literals = literals(&template.source)?;
         for (i, &literal) in literals.iter().enumerate() {
@@ -338,6 +342,19 @@ impl Trim {
         let content = if self.left { content.trim_start_matches(space) } else { content };
         if self.right { content.trim_end_matches(space) } else { content }
     }
+}
+
+/// Refuses expressions that are longer than anybody writes.
+fn check_tags(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
+    let mut length = 0;
+    for token in tokenize(source, false, syntax.clone()) {
+        match token.map_err(engine_error)?.0 {
+            Token::VariableStart | Token::BlockStart | Token::TemplateData(_) => length = 0,
+            _ => length += 1,
+        }
+        check_limit("the length of an expression in the chat template", length, TAG_TOKENS_MAX)?;
+    }
+    Ok(())
 }
 
 /// All string literals in the tags of a template, by their quotes.

@@ -124,7 +124,6 @@ const BOMBS: &[&str] = &[
 #[test]
 fn bombs_end_by_their_limits() {
     for bomb in BOMBS {
-        println!("{bomb}");
         let error = read(bomb).expect_err(bomb);
         assert!(
             matches!(error, Error::TemplateLimit { .. } | Error::Template { .. }),
@@ -147,9 +146,19 @@ fn bombs_end_by_their_limits() {
         ("{{ ", "(", "", 60_000),
         ("{{ ", "[", "", 60_000),
     ] {
-        let _ = read(&[before, &middle.repeat(times), after].concat());
+        let deep = [before, &middle.repeat(times), after].concat();
+        // Some of these are harmless and taken; what matters is that the program survives them.
+        if let Err(error) = read(&deep) {
+            assert!(
+                matches!(
+                    error,
+                    Error::TooLarge { .. } | Error::Template { .. } | Error::TemplateLimit { .. }
+                ),
+                "{middle}: {error:?}"
+            );
+        }
     }
-    let nested = format!("{}{}", "{% if 1 %}".repeat(5000), "{% endif %}".repeat(5000));
+    let nested = format!("{}{}", "{% if 1 %}".repeat(3000), "{% endif %}".repeat(3000));
     assert!(matches!(read(&nested), Err(Error::Template { .. })));
 }
 
