@@ -1,8 +1,13 @@
-//! Activations as signed bytes with a scale for each block of 32.
+//! Activations as signed bytes with a scale for each block of 32, twice: the second bytes are
+//! those of what the first leave.
 //!
 //! ```text
 //! scale = max|x| / 127      q = round_to_even(x * (127 / max|x|))      x ≈ scale * q
 //! ```
+//!
+//! One byte would be what others use; it changes answers of small models, whose activations have
+//! a few very large values (docs/decisions/0003-two-bytes-an-activation.md). Two bytes round to
+//! about 16 bits, and cost nothing where weights come from memory.
 //!
 //! A block whose largest value is below 2^-100 counts as zero. A block with a NaN or an infinity
 //! gets a scale that is none of the finite numbers, so every output it reaches is not finite.
@@ -42,6 +47,21 @@ pub(super) fn quantize(x: &[f32], form: Form, records: &mut [i32], step: usize) 
         let sums = [0, 16].map(|at| quants[at..at + 16].iter().sum::<i32>());
         finish(&mut record, form, scale, sums);
         write(&record, &mut records[b * RECORD * step..], step);
+    }
+}
+
+/// What a row's records leave of it: `x - scale * q`.
+pub(super) fn residual(x: &[f32], records: &[i32], step: usize, out: &mut Vec<f32>) {
+    out.clear();
+    for (b, block) in x.chunks_exact(BLOCK).enumerate() {
+        let record = &records[b * RECORD * step..];
+        let scale = f32::from_bits(record[SCALE * step].cast_unsigned());
+        for (word, quad) in block.as_chunks::<4>().0.iter().enumerate() {
+            let quants = record[word * step].to_le_bytes();
+            for (v, quant) in quad.iter().zip(quants) {
+                out.push(v - scale * f32::from(quant.cast_signed()));
+            }
+        }
     }
 }
 

@@ -4,11 +4,14 @@
 //! sum[column] = fma(d_w[column] * d_a, (f32) Σ (u - offset) * a, sum[column])      block by block
 //!               [then fma(min[column], d_a * Σ a, sum[column])]
 //! ```
+//!
+//! Every piece of [`PIECE_BLOCKS`] blocks is run over twice: with the activations' first bytes, then
+//! with those of what the first leave.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::activations::RECORD;
+use super::activations::{self, RECORD};
 use super::kernels::{
     BlockScales, Blocks, Columns, Form, Kernels, QuantBlocks, Quants, Scratch, with_scratch,
 };
@@ -17,13 +20,17 @@ use crate::matrix::layout::{BLOCK, BlockLayout};
 use crate::{Dtype, Tensor};
 
 /// Blocks that are expanded at once: with their scales 22 KB, which stay in the first-level cache.
-const PIECE_BLOCKS: usize = 16;
+pub(super) const PIECE_BLOCKS: usize = 16;
+
+/// Records of a block: of its activations, and of what these leave.
+const TERMS: usize = 2;
 
 /// Rows from which on the next piece is fetched while this one is multiplied.
 const PREFETCH_ROWS: usize = 4;
 
 thread_local! {
     static RECORDS: Cell<Vec<i32>> = Cell::default();
+    static RESIDUAL: Cell<Vec<f32>> = Cell::default();
 }
 
 /// Multiplies with a quantized part.
@@ -34,10 +41,16 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
     let tiling = Tiling::new(product.x.rows(), K::TILE_ROWS);
     let blocks = product.x.columns() / BLOCK;
     let mut records = RECORDS.take();
-    product.pack_rows(tiling, blocks * RECORD, &mut records, |x, slot, step| {
-        kernels.quantize(x, form, slot, step);
+    let words = TERMS * blocks * RECORD;
+    product.pack_rows(tiling, words, &mut records, |x, slot, step| {
+        let (first, second) = slot.split_at_mut(blocks * RECORD * step);
+        kernels.quantize(x, form, first, step);
+        let mut rest = RESIDUAL.take();
+        activations::residual(x, first, step, &mut rest);
+        kernels.quantize(&rest, form, second, step);
+        RESIDUAL.set(rest);
     });
-    product.for_panels(out, tiling, blocks * RECORD * size_of::<i32>(), |index, out| {
+    product.for_panels(out, tiling, words * size_of::<i32>(), |index, out| {
         let panel = Panel { dtype, layout, form, blocks, bytes: product.part.panels_from(index) };
         with_scratch(|scratch| multiply(kernels, &panel, &records, scratch, out));
     });
@@ -63,9 +76,13 @@ fn multiply(
         // A lone row leaves the processor's own prefetching time enough; more only get in its way.
         let next = if sums.len() >= PREFETCH_ROWS { panel.next(first) } else { &[] };
         out.for_tiles(last, next, |slot, rows, next| {
-            let at = (slot * panel.blocks + first * rows.len()) * RECORD;
-            let blocks = Blocks { next, ..blocks };
-            kernels.tile(panel.form, blocks, &records[at..], &mut sums[rows]);
+            for term in 0..TERMS {
+                let block =
+                    TERMS * slot * panel.blocks + (term * panel.blocks + first) * rows.len();
+                let next = if term == 0 { next } else { &[] };
+                let (blocks, records) = (Blocks { next, ..blocks }, &records[block * RECORD..]);
+                kernels.tile(panel.form, blocks, records, &mut sums[rows.clone()]);
+            }
         });
     }
     out.store(sums);

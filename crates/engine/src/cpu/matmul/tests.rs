@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 
 use super::Product;
 use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
+use super::quantized::PIECE_BLOCKS;
 use crate::dtype::half::{bf16_to_f32, f16_to_f32, f32_to_bf16};
 use crate::dtype::testing::{Bits, random_rows};
 use crate::matrix::blocks;
+use crate::matrix::layout::ColumnBlock;
 use crate::ops::matmul::{self, Store};
 use crate::{Device, DeviceOptions, Dtype, KernelPath, Matrix, MatrixPart, Tensor, dtype};
 
@@ -37,32 +39,43 @@ fn multiply_add(kernels: KernelPath, a: f32, b: f32, c: f32) -> f32 {
 /// One output, by the formulas at the top of `quantized.rs` and `activations.rs`.
 fn quantized_output(kernels: KernelPath, dtype: Dtype, stored: &[u8], x: &[f32]) -> f32 {
     let mut sum = 0.0_f32;
-    for (b, x) in x.chunks_exact(32).enumerate() {
-        let peak = x.iter().fold(0.0_f32, |peak, v| peak.max(v.abs()));
-        let negligible = peak < 2.0_f32.powi(-100);
-        let (scale, inverse) = if negligible { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) };
-        let a: Vec<i64> = x.iter().map(|v| (v * inverse).round_ties_even() as i64).collect();
-        let block = blocks::read(dtype, stored, b);
-        let (d, min) = (f16_to_f32(block.d), f16_to_f32(block.min));
-        let (offset, scales, min) = match dtype {
-            Dtype::Q8_0 => (128, vec![d], None),
-            Dtype::Q4_0 => (8, vec![d], None),
-            Dtype::Q5_0 => (16, vec![d], None),
-            Dtype::Q4_1 | Dtype::Q5_1 => (0, vec![d], Some(min)),
-            Dtype::Q6K => (32, block.group.map(|s| d * f32::from(s.cast_signed())).to_vec(), None),
-            _ => (0, vec![d * f32::from(block.group[0])], Some(-min * f32::from(block.group[1]))),
-        };
-        let depth = 32 / scales.len();
-        for (part, weight_scale) in scales.iter().enumerate() {
-            let range = part * depth..(part + 1) * depth;
-            let total: i64 = range.map(|k| (i64::from(block.quants[k]) - offset) * a[k]).sum();
-            sum = multiply_add(kernels, weight_scale * scale, total as f32, sum);
-        }
-        if let Some(min) = min {
-            sum = multiply_add(kernels, min, scale * a.iter().sum::<i64>() as f32, sum);
+    for (piece, x) in x.chunks(32 * PIECE_BLOCKS).enumerate() {
+        let mut x = x.to_vec();
+        for _ in 0..2 {
+            for (b, x) in x.chunks_exact_mut(32).enumerate() {
+                let block = blocks::read(dtype, stored, piece * PIECE_BLOCKS + b);
+                add_block(kernels, dtype, &block, x, &mut sum);
+            }
         }
     }
     sum
+}
+
+/// Adds a block's product and leaves in `x` what its bytes leave of it.
+fn add_block(kernels: KernelPath, dtype: Dtype, block: &ColumnBlock, x: &mut [f32], sum: &mut f32) {
+    let peak = x.iter().fold(0.0_f32, |peak, v| peak.max(v.abs()));
+    let negligible = peak < 2.0_f32.powi(-100);
+    let (scale, inverse) = if negligible { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) };
+    let a: Vec<i64> = x.iter().map(|v| (v * inverse).round_ties_even() as i64).collect();
+    x.iter_mut().zip(&a).for_each(|(v, a)| *v -= scale * *a as f32);
+    let (d, min) = (f16_to_f32(block.d), f16_to_f32(block.min));
+    let (offset, scales, min) = match dtype {
+        Dtype::Q8_0 => (128, vec![d], None),
+        Dtype::Q4_0 => (8, vec![d], None),
+        Dtype::Q5_0 => (16, vec![d], None),
+        Dtype::Q4_1 | Dtype::Q5_1 => (0, vec![d], Some(min)),
+        Dtype::Q6K => (32, block.group.map(|s| d * f32::from(s.cast_signed())).to_vec(), None),
+        _ => (0, vec![d * f32::from(block.group[0])], Some(-min * f32::from(block.group[1]))),
+    };
+    let depth = 32 / scales.len();
+    for (part, weight_scale) in scales.iter().enumerate() {
+        let range = part * depth..(part + 1) * depth;
+        let total: i64 = range.map(|k| (i64::from(block.quants[k]) - offset) * a[k]).sum();
+        *sum = multiply_add(kernels, weight_scale * scale, total as f32, *sum);
+    }
+    if let Some(min) = min {
+        *sum = multiply_add(kernels, min, scale * a.iter().sum::<i64>() as f32, *sum);
+    }
 }
 
 /// One output, by the contract at the top of `float.rs`.
