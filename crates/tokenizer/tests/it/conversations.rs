@@ -2,7 +2,7 @@
 //! control over them.
 
 use serde_json::{Value, json};
-use tokenizer::{ChatFormat, Conversation, Message, RenderEnd, Role, Tokenizer};
+use tokenizer::{ChatFormat, Conversation, Error, Message, RenderEnd, Role, Tokenizer};
 
 use crate::generated::strings;
 use crate::{fixture, small, small_json, smollm2};
@@ -46,6 +46,10 @@ fn check_golden(tokenizer: &Tokenizer, half: &str) -> usize {
             _ => RenderEnd::Complete,
         };
         let rendered = conversation(&case["messages"]).render(tokenizer, &format, end);
+        if case["tokens"].is_null() {
+            assert!(matches!(rendered, Err(Error::TemplateRefuses { .. })), "{case}");
+            continue;
+        }
         let rendered = rendered.expect("it renders");
         assert_eq!(rendered.tokens, numbers(&case["tokens"]), "{case}");
         assert_eq!(rendered.loss_mask.len(), rendered.tokens.len());
@@ -63,13 +67,13 @@ fn golden_tokens_of_the_small_vocabulary() {
     let names = json!({"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}});
     write("tokenizer_config.json", &names);
     let tokenizer = Tokenizer::from_folder(folder.path()).expect("a supported tokenizer");
-    assert_eq!(check_golden(&tokenizer, "small"), 40);
+    assert_eq!(check_golden(&tokenizer, "small"), 70);
 }
 
 #[test]
 fn golden_tokens_of_the_whole_vocabulary() {
     let Some(tokenizer) = smollm2::whole("golden_tokens_of_the_whole_vocabulary") else { return };
-    assert_eq!(check_golden(&tokenizer, "whole"), 40);
+    assert_eq!(check_golden(&tokenizer, "whole"), 70);
     let format = ChatFormat::detect(&tokenizer).expect("the file has a template");
     assert!(matches!(format, ChatFormat::ChatMl { default_system: Some(_) }), "{format:?}");
 }
@@ -123,10 +127,7 @@ fn an_answer_is_cut_off_from_the_prompt_before_it() {
 fn tokens_of_another_model_are_refused() {
     let messages = vec![Message::sampled("x", vec![1, 1_000_000])];
     let error = Conversation { messages }.render(&small(), &chatml(), RenderEnd::Complete);
-    assert!(matches!(
-        error,
-        Err(tokenizer::Error::UnknownToken { message: 0, token: 1_000_000, .. })
-    ));
+    assert!(matches!(error, Err(Error::UnknownToken { message: 0, token: 1_000_000, .. })));
 }
 
 /// Every control string, its halves, doubles and compatibility forms, inside generated text.

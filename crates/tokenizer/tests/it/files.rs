@@ -118,16 +118,18 @@ fn a_folder_says_which_tokens_begin_and_end() {
 /// The small vocabulary in the form of a GGUF file.
 fn small_gguf() -> Metadata {
     let json = small_json();
-    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let vocab = json["model"]["vocab"].as_object().expect("a map");
     let mut tokens = vec![String::new(); vocab.len()];
     for (text, number) in vocab {
-        tokens[usize::try_from(number.as_u64().unwrap()).unwrap()].clone_from(text);
+        tokens[usize::try_from(number.as_u64().expect("a number")).expect("small")]
+            .clone_from(text);
     }
     let kinds = (0..tokens.len()).map(|token| if token < 17 { 3 } else { 1 }).collect();
-    let merges = json["model"]["merges"].as_array().unwrap().iter();
-    let merges = merges.map(|merge| merge.as_str().unwrap().to_owned()).collect();
+    let merges = json["model"]["merges"].as_array().expect("a list").iter();
+    let merges = merges.map(|merge| merge.as_str().expect("text").to_owned()).collect();
     let mut metadata = Metadata::new();
-    let mut insert = |key: &str, value| metadata.insert(format!("tokenizer.{key}"), value).unwrap();
+    let mut insert =
+        |key: &str, value| metadata.insert(format!("tokenizer.{key}"), value).expect("a new key");
     insert("ggml.model", GgufValue::String("gpt2".to_owned()));
     insert("ggml.pre", GgufValue::String("smollm".to_owned()));
     insert("ggml.tokens", GgufValue::Array(Array::Strings(tokens)));
