@@ -1,6 +1,5 @@
 # Words of the pages. Every key stands in every language; a test compares them.
 
-language-name = English
 other-language = Français
 other-language-hint = Afficher cette page en français
 
@@ -33,7 +32,6 @@ copy = Copy
 copied = Copied
 copy-answer = Copy the answer
 copy-code = Copy the code
-code-block = Code
 regenerate = Write another answer
 edit = Change this message
 try-again = Try again

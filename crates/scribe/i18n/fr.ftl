@@ -1,6 +1,5 @@
 # Les mots des pages. Chaque clé existe dans chaque langue ; un test les compare.
 
-language-name = Français
 other-language = English
 other-language-hint = Show this page in English
 
@@ -33,7 +32,6 @@ copy = Copier
 copied = Copié
 copy-answer = Copier la réponse
 copy-code = Copier le code
-code-block = Code
 regenerate = Écrire une autre réponse
 edit = Modifier ce message
 try-again = Réessayer

@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use super::server::tiny;
-use super::webdriver::{Options, workspace};
-use super::{ENTER, TAB, Visit};
+use super::visit::{ENTER, TAB, Visit};
+use super::webdriver::{Options, skipped, workspace};
 
 /// The rules, where a developer has fetched them (`npm install --prefix target axe-core`).
 fn axe() -> Option<String> {
     let file = "target/node_modules/axe-core/axe.min.js";
     let source = std::fs::read_to_string(workspace().join(file)).ok();
     if source.is_none() {
-        println!("skipped: {file} is not there; npm install --prefix target axe-core brings it");
+        skipped(&format!("{file} is not there; npm install --prefix target axe-core brings it"));
     }
     source
 }
@@ -77,7 +77,7 @@ fn the_whole_way_by_keyboard() {
     browser.script("document.querySelector('[data-action=settings]').focus()", &[]);
     browser.press(&[ENTER]);
     browser.wait_until("the settings", || browser.is_shown("#settings"));
-    browser.press(&[super::ESCAPE]);
+    browser.press(&[super::visit::ESCAPE]);
     browser.wait_until("their end", || !browser.is_shown("#settings"));
     assert_eq!(focused(), "settings");
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Visit;
 use super::server::tiny;
+use super::visit::Visit;
 use super::webdriver::{Browser, Options};
 
 /// Narrowest phone that is sold.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Visit;
 use super::server::tiny;
+use super::visit::Visit;
 use super::webdriver::Options;
 
 const VECTORS: &str = include_str!("../../src/web/markdown/xss-vectors.txt");

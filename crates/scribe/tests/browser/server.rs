@@ -12,7 +12,7 @@ use tokenizer::{ChatFormat, Tokenizer};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::webdriver::workspace;
+use super::webdriver::{skipped, workspace};
 
 /// A model in memory, shared by the tests.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub(crate) fn real() -> Option<Loaded> {
     let path =
         std::env::var_os("SCRIBE_TEST_MODEL").map_or_else(|| workspace().join(file), PathBuf::from);
     if !path.exists() {
-        println!("skipped: the model {file} is not there; set SCRIBE_TEST_MODEL to a copy of it");
+        skipped(&format!("the model {file} is not there; set SCRIBE_TEST_MODEL to a copy of it"));
         return None;
     }
     Some(LOADED.get_or_init(|| load("smollm2-135m-instruct", &path, 2048)).clone())

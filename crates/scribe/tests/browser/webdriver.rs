@@ -1,6 +1,6 @@
 //! A browser that a test drives: Debian's Chromium through `chromedriver`'s plain HTTP interface.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl Browser {
     /// Nothing where there is no Chromium; says so.
     pub(crate) fn start(options: Options) -> Option<Self> {
         if !Path::new(CHROMIUM).exists() || !Path::new(DRIVER).exists() {
-            println!("skipped: {CHROMIUM} or {DRIVER} is not installed");
+            skipped(&format!("{CHROMIUM} or {DRIVER} is not installed"));
             return None;
         }
         let mut driver = Command::new(DRIVER)
@@ -275,6 +275,11 @@ fn request(method: &str, address: &str, body: Option<&Value>) -> Result<Value, S
         Some(error) if response.status() != 200 => Err(format!("{error}: {}", value["message"])),
         _ => Ok(value),
     }
+}
+
+/// Says why a test did not run, past the harness that hides what passing tests print.
+pub(crate) fn skipped(why: &str) {
+    writeln!(std::io::stderr(), "skipped: {why}").unwrap();
 }
 
 /// The root of the source tree.

@@ -189,7 +189,7 @@ mod tests {
             }
         }
         let known = keys(ENGLISH);
-        for start in ["t(\"", "text(\"", "format(\"", "Key(\""] {
+        for start in [".t(\"", ".text(\"", ".format(\""] {
             for used in sources.split(start).skip(1) {
                 let key = used.split('"').next().unwrap_or_default();
                 assert!(known.contains_key(key) || key.contains(['{', ' ']), "{key} is unknown");
