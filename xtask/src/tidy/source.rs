@@ -61,7 +61,8 @@ fn lines(file: &File, findings: &mut Vec<Finding>) {
         if line.contains('\t') || line.ends_with(' ') {
             findings.push(Finding::new(place(), "no tab and no trailing space"));
         }
-        let in_a_string = line.contains('"') || line.contains("http");
+        let in_a_string =
+            line.contains(['"', '\\']) || line.contains("http") || line.contains("=>");
         if line.chars().count() > WIDTH && !in_a_string && !line.trim_start().starts_with("//") {
             findings.push(Finding::new(place(), format!("longer than {WIDTH} characters")));
         }

@@ -215,7 +215,8 @@ proptest! {
     ) {
         let model = tiny("tiny-llama-tied", 1, None);
         let cache_bytes = Some(model.page_bytes() * pages);
-        let options = BatchOptions { slots, context_tokens: 256, cache_bytes, ..Default::default() };
+        let options =
+            BatchOptions { slots, context_tokens: 256, cache_bytes, ..BatchOptions::default() };
         let mut batch = Batch::new(model, options).unwrap();
         let mut ids = Vec::new();
         for action in actions {
