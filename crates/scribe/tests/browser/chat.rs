@@ -24,9 +24,8 @@ fn the_default_model_names_the_capital_of_france() {
 
     // The whole conversation is sent: "its" is understood.
     visit.ask("Tell me more about it. Use a list, and bold words.");
-    browser.wait_until("some words", || {
-        browser.find_all("[aria-busy]").len() == 1 && browser.text(LAST_ANSWER).len() > 60
-    });
+    // It may have ended by now: how fast it comes is not this test's concern.
+    browser.wait_until("some words", || !browser.text(LAST_ANSWER).is_empty());
     browser.screenshot("streaming-desktop-light-en");
     visit.wait_for_answer();
     assert_eq!(browser.find_all(".message").len(), 4);
