@@ -1,12 +1,12 @@
 //! Markdown from a model or a person, as HTML in which nothing executable survives.
 //!
 //! 1. [`pulldown_cmark`] reads the text; raw HTML in it is text like any other.
-//! 2. [`html`] writes the few elements that an answer may contain, and nothing else.
-//! 3. [`sanitize`] reads the result as a browser would and drops what is not on its own list:
+//! 2. `html` writes the few elements that an answer may contain, and nothing else.
+//! 3. `sanitize` reads the result as a browser would and drops what is not on its own list:
 //!    a second lock that does not depend on the first.
 //!
 //! Pictures become links, because loading one from elsewhere would tell that host what the
-//! conversation is about. [`stream`] renders an answer while it is being written.
+//! conversation is about. [`StreamRenderer`] renders an answer while it is being written.
 
 mod highlight;
 mod html;

@@ -1,7 +1,7 @@
 //! The pages: the chat, its streamed answers, its own files, and a page for what went wrong.
 //!
-//! Everything works twice: with JavaScript as a stream of rendered patches ([`stream`]), and without
-//! as a plain form ([`home`]). Both show the HTML of one renderer, [`super::markdown`].
+//! Everything works twice: with JavaScript as a stream of rendered patches (`stream`), and without
+//! as a plain form (`home`). Both show the HTML of one renderer, [`super::markdown`].
 
 mod assets;
 mod home;

@@ -276,6 +276,8 @@ function showKept(message, html) {
   announcer.clear();
 }
 
+// The page itself goes to where the conversation ends, or to the top of an empty page.
+history.scrollRestoration = "manual";
 composer.connect({ send: (text) => running || send(text), editLast });
 shortcuts.connect({ stop, newChat });
 await restore();
