@@ -81,8 +81,11 @@ fn default_model() -> Result<Option<PathBuf>> {
     }
     let shown = output(&mut scribe(&["--json", "models", "show", DEFAULT_MODEL]))?;
     let shown: serde_json::Value = serde_json::from_str(&shown).context("models show --json")?;
-    let path = shown["path"].as_str().context("models show --json names no path")?;
-    Ok(Some(PathBuf::from(path)))
+    let installed = &shown["installed"];
+    let folder = installed["folder"].as_str().context("models show --json names no folder")?;
+    let file =
+        installed["files"][0]["name"].as_str().context("models show --json names no file")?;
+    Ok(Some(Path::new(folder).join(file)))
 }
 
 /// A virtual environment under `target/` with these packages, made once.
