@@ -1,27 +1,39 @@
 //! `cargo xtask interop`: the same numbers as PyTorch and transformers, and files that others read.
 
-use anyhow::Result;
+use std::ffi::OsString;
 
-use crate::command::{command, run, say};
+use anyhow::{Context as _, Result};
+
+use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-const PACKAGES: [&str; 5] = ["torch", "transformers", "gguf", "safetensors", "numpy"];
+const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
 
-/// Makes the golden files anew with PyTorch and transformers, and shows whether they changed.
+/// Compares containers with their own libraries, makes the golden files anew with PyTorch and
+/// transformers, and shows whether they changed.
 ///
 /// # Errors
 ///
-/// Where Python or a package cannot be had, a script fails, or a golden file differs from the committed one.
+/// Where the default model, Python or a package cannot be had, a script fails, or a golden file
+/// differs from the committed one.
 pub(crate) fn run_all() -> Result<()> {
     let tools = setup::prepare()?;
+    let model = tools.model().context("the default model could not be fetched")?;
     let python = setup::python_environment("interop", &PACKAGES)?;
-    let scripts = crate::command::root().join("xtask/python");
-    for script in ["make_tiny_models.py", "make_smollm2_golden.py", "make_render_golden.py"] {
-        let path = scripts.join(script);
-        if path.is_file() {
-            run(command(&python, &[]).arg(path).envs(tools.environment()))?;
-        }
-    }
+    let script = |name: &str, arguments: &[OsString]| {
+        let path = root().join("xtask/python").join(name);
+        run(command(&python, &[]).arg(path).args(arguments))
+    };
+
+    run(&mut cargo(&["build", "--package", "artifacts", "--example", "containers", "--locked"]))?;
+    let folder = target().join("containers");
+    std::fs::create_dir_all(&folder)?;
+    let tool = target().join("debug/examples/containers");
+    script("check_containers.py", &[tool.into(), folder.into(), model.into()])?;
+
+    script("make_tiny_models.py", &["fixtures".into()])?;
+    script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;
+    script("make_tokenizer_fixtures.py", &[model.into()])?;
     say("interop: what follows lists golden files that differ from the committed ones");
     run(&mut command("git", &["diff", "--stat", "--exit-code", "--", "fixtures"]))
 }
