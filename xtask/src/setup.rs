@@ -1,6 +1,7 @@
 //! Gets what the tests need, says so, and names what could not be had.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -151,13 +152,25 @@ impl Server {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let server = Self { process, address };
         let start = Instant::now();
-        while std::net::TcpStream::connect(&server.address).is_err() {
+        while !server.is_ready() {
             if start.elapsed() > Duration::from_secs(30) {
-                bail!("scribe serve does not listen on {} after 30 s", server.address);
+                bail!("scribe serve does not answer on {} after 30 s", server.address);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(server)
+    }
+
+    /// Whether the server listens and its model is loaded.
+    fn is_ready(&self) -> bool {
+        let mut answer = [0; 12];
+        TcpStream::connect(&self.address)
+            .and_then(|mut stream| {
+                write!(stream, "GET /health HTTP/1.1\r\nhost: {}\r\n\r\n", self.address)?;
+                stream.read_exact(&mut answer)
+            })
+            .is_ok()
+            && answer == *b"HTTP/1.1 200"
     }
 }
 

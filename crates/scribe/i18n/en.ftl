@@ -101,6 +101,8 @@ error-unknown = Something went wrong. Try again.
 
 not-found-title = There is no such page
 not-found = Nothing lives at this address. The chat does.
+loading-title = One moment
+loading = The model is being loaded. This page opens the chat by itself as soon as it is there.
 error-title = This did not work
 back-to-chat = Go to the chat
 no-javascript = JavaScript is off: answers appear when they are complete.

@@ -101,6 +101,8 @@ error-unknown = Quelque chose n’a pas fonctionné. Réessayez.
 
 not-found-title = Cette page n’existe pas
 not-found = Il n’y a rien à cette adresse. La discussion, elle, existe.
+loading-title = Un instant
+loading = Le modèle est en cours de chargement. Cette page ouvrira la conversation d’elle-même dès qu’il sera prêt.
 error-title = Cela n’a pas fonctionné
 back-to-chat = Aller à la discussion
 no-javascript = JavaScript est désactivé : les réponses apparaissent une fois complètes.

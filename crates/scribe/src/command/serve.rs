@@ -101,9 +101,42 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
             "set a key with --api-key-file FILE or SCRIBE_API_KEY, or listen on 127.0.0.1",
         ));
     }
-    // Bound first: a port in use shows before anything is loaded, and early clients wait in line.
+    // Bound first: a port in use shows before anything is loaded, and early clients learn to wait.
     let listener = bind(options.address)?;
     let bound = listener.local_addr()?;
+    let mut edge = web::ServeOptions::new(bound);
+    edge.allowed_hosts.clone_from(&options.allow_host);
+    edge.key = key;
+    let state = AppState::loading(edge);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (trigger, shutdown) = Shutdown::manual();
+    let server = runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok::<_, Failure>(tokio::spawn(web::serve(state.clone(), listener, shutdown)))
+    })?;
+    let served = load(session, options)?;
+    // Until here Ctrl-C ends the program at once; there is nothing to be finished.
+    runtime.block_on(async { trigger.follow_signals() })?;
+    let generator = served.generator.clone();
+    let ready = Ready {
+        schema: "scribe.serve/1",
+        url: url(bound),
+        model: &served.name.clone(),
+        slots: generator.slots(),
+        context_tokens: generator.context_tokens(),
+        key_required: state.options().key.is_some(),
+    };
+    state.ready(vec![served]);
+    tell_ready(session, &ready, options.open)?;
+    let ended = runtime.block_on(server);
+    session.terminal.note("stopped");
+    generator.shutdown(GENERATOR_GRACE);
+    ended.map_err(|error| Failure::broken(error, "start it again"))
+}
+
+/// The model behind its queue; its memory plan is told on the way.
+fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
     let located = models::locate(session, options.engine.model.as_deref())?;
     let loaded = models::load(session, &located, |progress| {
         Loaded::load(&located, &options.engine, progress)
@@ -112,32 +145,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
     let batch = weights.batch_options(&options.engine, options.slots.slots.get())?;
     let memory = MemoryPlan::new(&weights.model, &batch)?;
     plan::tell(&mut session.terminal, weights, &batch, &memory);
-    let served = served_model(loaded, batch, options.queue, &options.alias)?;
-    let generator = served.generator.clone();
-    let ready = Ready {
-        schema: "scribe.serve/1",
-        url: url(bound),
-        model: &located.name,
-        slots: generator.slots(),
-        context_tokens: generator.context_tokens(),
-        key_required: key.is_some(),
-    };
-    let mut edge = web::ServeOptions::new(bound);
-    edge.allowed_hosts.clone_from(&options.allow_host);
-    edge.key = key;
-    let state = AppState::new(vec![served], edge);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let shutdown = Shutdown::from_signals()?;
-        tell_ready(session, &ready, options.open)?;
-        web::serve(state, listener, shutdown).await;
-        Ok::<(), Failure>(())
-    })?;
-    session.terminal.note("stopped");
-    generator.shutdown(GENERATOR_GRACE);
-    Ok(())
+    served_model(loaded, batch, options.queue, &options.alias)
 }
 
 /// The model behind its queue, as the server wants it.

@@ -153,6 +153,13 @@ impl ApiError {
             .with_code("generation_failed")
     }
 
+    /// 503: the models are not there yet.
+    pub fn loading() -> Self {
+        let message = "The server is loading its model. Try again in a moment.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        Self { retry_after: Some(Duration::from_secs(1)), ..error }.with_code("model_loading")
+    }
+
     /// 503: the server is about to end.
     pub fn shutting_down() -> Self {
         let message = "The server is shutting down. Try again in a moment.";

@@ -4,14 +4,15 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::header::REFRESH;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
 
 use super::error::{ApiError, ErrorCode};
-use super::random;
 use super::state::AppState;
+use super::{pages, random};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,6 +58,25 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
     for (name, value) in SECURITY_HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// Asks everybody to wait while the models are loaded, but for what needs none of them.
+pub(super) async fn wait_for_models(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    if state.is_ready() || path == "/health" || path == "/metrics" || path.starts_with("/static/") {
+        return next.run(request).await;
+    }
+    let error = ApiError::loading();
+    let mut response = pages::problem(&error, request.headers());
+    if let Some(wait) = error.retry_after() {
+        // A page looks again by itself.
+        response.headers_mut().insert(REFRESH, HeaderValue::from(wait.as_secs()));
+    }
+    response
 }
 
 /// The answer of a handler that panicked.

@@ -54,6 +54,7 @@ pub fn app(state: AppState) -> Router {
         .fallback(pages::unknown_path)
         .method_not_allowed_fallback(layers::wrong_method)
         // From here on outwards: each layer sees what the ones after it let in.
+        .layer(from_fn_with_state(state.clone(), layers::wait_for_models))
         .layer(from_fn_with_state(state.clone(), guard::check))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn_with_state(state.clone(), layers::observe))

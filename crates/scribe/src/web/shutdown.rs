@@ -32,6 +32,27 @@ impl Trigger {
             *phase = if *phase == Phase::Serving { Phase::Draining } else { Phase::Ending };
         });
     }
+
+    /// From now on the first SIGTERM or SIGINT (Ctrl-C) drains, the second one ends.
+    ///
+    /// # Errors
+    ///
+    /// An error of the operating system if the signals cannot be listened to.
+    pub fn follow_signals(self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                self.advance();
+            }
+        });
+        Ok(())
+    }
 }
 
 impl Shutdown {
@@ -40,28 +61,6 @@ impl Shutdown {
     pub fn manual() -> (Trigger, Self) {
         let (sender, receiver) = watch::channel(Phase::Serving);
         (Trigger { phase: sender }, Self { phase: receiver })
-    }
-
-    /// The first SIGTERM or SIGINT (Ctrl-C) drains, the second one ends.
-    ///
-    /// # Errors
-    ///
-    /// An error of the operating system if the signals cannot be listened to.
-    pub fn from_signals() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let (trigger, shutdown) = Self::manual();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                trigger.advance();
-            }
-        });
-        Ok(shutdown)
     }
 
     /// Waits until the server is at `phase` or beyond.

@@ -1,7 +1,7 @@
 //! What every request needs: the model, who may ask, the limits and the counters.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chat::{Generator, Sampling};
@@ -18,7 +18,8 @@ pub struct AppState {
 
 #[derive(Debug)]
 struct Inner {
-    models: Vec<Arc<ServedModel>>,
+    /// Empty while they are loaded.
+    models: OnceLock<Vec<Arc<ServedModel>>>,
     options: ServeOptions,
     metrics: Metrics,
 }
@@ -140,17 +141,38 @@ impl ServedModel {
 }
 
 impl AppState {
-    /// The state of a server for `models`; the first one answers requests that name none.
+    /// The state of a server that loads its models and tells everybody to wait until
+    /// [`AppState::ready`].
     #[must_use]
-    pub fn new(models: Vec<ServedModel>, options: ServeOptions) -> Self {
-        let models = models.into_iter().map(Arc::new).collect();
-        Self { inner: Arc::new(Inner { models, options, metrics: Metrics::new() }) }
+    pub fn loading(options: ServeOptions) -> Self {
+        let inner = Inner { models: OnceLock::new(), options, metrics: Metrics::new() };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// All models, the default one first.
+    /// The state of a server whose models are there.
+    #[must_use]
+    pub fn new(models: Vec<ServedModel>, options: ServeOptions) -> Self {
+        let state = Self::loading(options);
+        state.ready(models);
+        state
+    }
+
+    /// Opens the server for `models`; the first one answers requests that name none. A server is
+    /// opened once: later models are not taken.
+    pub fn ready(&self, models: Vec<ServedModel>) {
+        self.inner.models.get_or_init(|| models.into_iter().map(Arc::new).collect());
+    }
+
+    /// Whether the models are there.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.models.get().is_some()
+    }
+
+    /// All models, the default one first; none while they are loaded.
     #[must_use]
     pub fn models(&self) -> &[Arc<ServedModel>] {
-        &self.inner.models
+        self.inner.models.get().map_or(&[], Vec::as_slice)
     }
 
     /// The model of that name, or the default one where none is named.

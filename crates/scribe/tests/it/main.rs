@@ -11,6 +11,8 @@ mod guard;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod loading;
+#[cfg(test)]
 mod ollama;
 #[cfg(test)]
 mod openai;

@@ -59,13 +59,13 @@ pub(crate) fn tokenizer() -> Tokenizer {
     loaded(false).1.clone()
 }
 
-/// The state of a server bound to `bound`.
-pub(crate) fn state(setup: &Setup, bound: SocketAddr) -> AppState {
+/// The tiny model behind its queue.
+pub(crate) fn served(setup: &Setup) -> ServedModel {
     let (model, tokenizer) = loaded(setup.slow).clone();
     let batch =
         BatchOptions { slots: setup.slots, context_tokens: CONTEXT, ..BatchOptions::default() };
     let options = GeneratorOptions { batch, queue: setup.queue };
-    let served = ServedModel {
+    ServedModel {
         name: NAME.to_owned(),
         aliases: vec![ALIAS.to_owned()],
         created: 1_700_000_000,
@@ -81,11 +81,15 @@ pub(crate) fn state(setup: &Setup, bound: SocketAddr) -> AppState {
             bytes: 558_400,
             sha256: None,
         },
-    };
+    }
+}
+
+/// The state of a server bound to `bound`.
+pub(crate) fn state(setup: &Setup, bound: SocketAddr) -> AppState {
     let mut options = ServeOptions::new(bound);
     options.key = setup.key.map(web::guard::KeyDigest::of);
     options.limits = setup.limits;
-    AppState::new(vec![served], options)
+    AppState::new(vec![served(setup)], options)
 }
 
 /// A server without sockets.

@@ -11,16 +11,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::error::ApiError;
 use super::metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 use super::state::{AppState, ServedModel};
 
 /// `GET /health`: a sign of life, open to everybody, that tells nothing else.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+pub(super) async fn health(State(state): State<AppState>) -> Response {
+    if state.is_ready() {
+        return Json(json!({ "status": "ok" })).into_response();
+    }
+    ApiError::loading().into_response_with(json!({ "status": "loading" }))
 }
 
 /// `GET /metrics`: counters for Prometheus.

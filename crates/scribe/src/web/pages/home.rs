@@ -176,17 +176,13 @@ pub(super) fn problem_page(
     headers: &HeaderMap,
 ) -> Response {
     let language = preferences.language;
-    let not_found = error.status() == StatusCode::NOT_FOUND;
-    let page = ProblemPage {
-        frame: Frame::new(preferences),
-        status: error.status().as_u16(),
-        title: language.text(if not_found { "not-found-title" } else { "error-title" }),
-        message: if not_found {
-            language.text("not-found")
-        } else {
-            words::problem(language, error)
-        },
+    let (title, message) = match error.code() {
+        Some("unknown_url") => (language.text("not-found-title"), language.text("not-found")),
+        Some("model_loading") => (language.text("loading-title"), language.text("loading")),
+        _ => (language.text("error-title"), words::problem(language, error)),
     };
+    let status = error.status().as_u16();
+    let page = ProblemPage { frame: Frame::new(preferences), status, title, message };
     send(&page, error.status(), headers)
 }
 

@@ -39,11 +39,15 @@ async fn favicon() -> Redirect {
 
 /// The answer for a path that nobody serves: a page for people, an error for programs.
 pub async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
-    let error = ApiError::unknown_path(uri.path());
-    if is_for_people(&headers) {
-        home::problem_page(Preferences::of(&headers), &error, &headers)
+    problem(&ApiError::unknown_path(uri.path()), &headers)
+}
+
+/// A refusal: a page for people, an error for programs.
+pub(super) fn problem(error: &ApiError, headers: &HeaderMap) -> Response {
+    if is_for_people(headers) {
+        home::problem_page(Preferences::of(headers), error, headers)
     } else {
-        error.into_response()
+        error.clone().into_response()
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) fn problem(language: Language, error: &ApiError) -> String {
             let wait = u32::try_from(wait).unwrap_or(u32::MAX);
             language.format("error-queue-full", &[("seconds", wait.into())])
         }
+        Some("model_loading") => language.text("loading"),
         Some("shutting_down") => language.text("error-shutting-down"),
         Some("context_length_exceeded") => match error.tokens() {
             Some((prompt, context)) => {
@@ -123,6 +124,7 @@ mod tests {
     fn every_refusal_has_a_sentence_in_the_readers_language() {
         for error in [
             ApiError::queue_full(Duration::from_secs(3)),
+            ApiError::loading(),
             ApiError::shutting_down(),
             ApiError::context_overflow("messages", 9_000, 8_192),
             ApiError::body_too_large(2_000_000),
