@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm256_sign_epi8, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_xor_si256,
 };
 
-use super::activations::{self, CORRECTION, RECORD, SCALE};
+use super::activations::{self, CORRECTION, LOWER, RECORD, SCALE};
 use super::expand;
 use super::kernels::{
     BlockScales, Blocks, Columns, Form, Kernels, PAIR_BYTES, PREFETCH_STEP, Quants, share,
@@ -38,9 +38,9 @@ impl Kernels for Avx2 {
     const TILE_ROWS: usize = 4;
     const FLOAT_TILE_ROWS: usize = 3;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], stride: usize) {
         // SAFETY: an `Avx2` exists only where its instructions do.
-        unsafe { quantize(x, form, records, step) }
+        unsafe { quantize(x, form, records, stride) }
     }
 
     fn expand(
@@ -94,8 +94,8 @@ impl Kernels for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn quantize(x: &[f32], form: Form, records: &mut [i32], step: usize) {
-    activations::quantize(x, form, records, step);
+fn quantize(x: &[f32], form: Form, records: &mut [i32], stride: usize) {
+    activations::quantize(x, form, records, stride);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -188,19 +188,25 @@ unsafe fn tile<const R: usize>(
         let (quants, records) =
             unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
         // SAFETY: `at` lies inside the block's records, `r` is one of `R` rows.
-        let word = |r: usize, at: usize| unsafe { *records.add(at * R + r) };
+        let word = |r: usize, at: usize| unsafe { *records.add(r * RECORD + at) };
         for (half, part) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|x| x.1 < parts) {
             let groups = part * 8 / parts..(part + 1) * 8 / parts;
             // SAFETY: as above; a half's vectors lie inside the block's quants.
-            let mut total = unsafe {
+            let sum = |bytes: usize| unsafe {
                 let quants = quants.add(64 * half);
+                let word = |r: usize, group: usize| word(r, bytes + group);
                 if form.offset == 128 {
-                    whole_bytes::<R>(quants, groups, word)
+                    whole_bytes::<R>(quants, groups.clone(), word)
                 } else {
-                    small_quants::<R>(quants, groups, word)
+                    small_quants::<R>(quants, groups.clone(), word)
                 }
             };
+            let (mut total, lower) = (sum(0), sum(LOWER));
             for r in 0..R {
+                for i in 0..2 {
+                    let upper = _mm256_slli_epi32::<8>(total[r][i]);
+                    total[r][i] = _mm256_add_epi32(upper, lower[r][i]);
+                }
                 // Whole bytes are multiplied as signed numbers, so their sum needs no correction.
                 if !form.min && form.offset != 128 {
                     let start = _mm256_set1_epi32(word(r, CORRECTION + part));

@@ -40,7 +40,9 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
         Form::Pairs => write_pairs,
     };
     let mut values = VALUES.take();
-    product.pack_rows(tiling, depth, &mut values, write);
+    product.pack_rows(tiling, depth, &mut values, |x, slot, row, rows| {
+        write(x, &mut slot[row..], rows);
+    });
     product.for_panels(out, tiling, depth * size_of::<f32>(), |index, out| {
         let panel = Panel { dtype, form, depth, bytes: product.part.panels_from(index) };
         with_scratch(|scratch| multiply(kernels, &panel, &values, scratch, out));

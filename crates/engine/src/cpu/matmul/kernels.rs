@@ -131,8 +131,8 @@ pub(super) trait Kernels: Copy + Sync {
     const FLOAT_TILE_ROWS: usize;
 
     /// Quantizes one row of activations to its records, of [`RECORD`] words for each block, one
-    /// word at every `step`.
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize);
+    /// record at every `stride`.
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], stride: usize);
 
     /// Expands `scales.len()` blocks of a panel from `first` on. `quants` stay empty for types
     /// whose quants are operands as they lie.
@@ -146,7 +146,7 @@ pub(super) trait Kernels: Copy + Sync {
     );
 
     /// Adds the products of `sums.len()` rows, [`Kernels::TILE_ROWS`] at most, with all blocks.
-    /// Records lie as `[block][word][row]`.
+    /// Records lie as `[block][row][word]`.
     fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]);
 
     /// Expands elements of a float panel from `first` on to f32, one [`Columns`] for each `k`; the

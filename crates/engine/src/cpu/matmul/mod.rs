@@ -80,13 +80,13 @@ impl Product<'_> {
     }
 
     /// Writes the operands of all rows, tile by tile in slots of equal size:
-    /// `write(row, slot, step)` puts the `row_len` operands of one row at every `step` of its slot.
+    /// `write(x, slot, row, rows)` puts the `row_len` operands of one of a tile's rows into its slot.
     fn pack_rows<T: Copy + Default + Send>(
         &self,
         tiling: Tiling,
         row_len: usize,
         packed: &mut Vec<T>,
-        write: impl Fn(&[f32], &mut [T], usize) + Sync,
+        write: impl Fn(&[f32], &mut [T], usize, usize) + Sync,
     ) {
         let slot_len = tiling.tile_rows * row_len;
         let len = tiling.count * slot_len;
@@ -97,7 +97,7 @@ impl Product<'_> {
             for (i, slot) in slots.chunks_exact_mut(slot_len).enumerate() {
                 let rows = tiling.tile(task * task_tiles + i);
                 for (r, row) in rows.clone().enumerate() {
-                    write(self.x.row(row), &mut slot[r..], rows.len());
+                    write(self.x.row(row), slot, r, rows.len());
                 }
             }
         });

@@ -1,6 +1,6 @@
 //! Plain Rust kernels: any processor, products and sums rounded one by one.
 
-use super::activations::{self, CORRECTION, RECORD, SCALE};
+use super::activations::{self, CORRECTION, LOWER, RECORD, SCALE};
 use super::expand;
 use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
 use crate::Dtype;
@@ -15,8 +15,8 @@ impl Kernels for Portable {
     const TILE_ROWS: usize = 4;
     const FLOAT_TILE_ROWS: usize = 4;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
-        activations::quantize(x, form, records, step);
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], stride: usize) {
+        activations::quantize(x, form, records, stride);
     }
 
     fn expand(
@@ -33,10 +33,9 @@ impl Kernels for Portable {
     fn tile(self, form: Form, blocks: Blocks<'_>, records: &[i32], sums: &mut [Columns]) {
         let rows = sums.len();
         for (b, scales) in blocks.scales.iter().enumerate() {
-            let records = &records[b * RECORD * rows..][..RECORD * rows];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let record = std::array::from_fn(|word| records[word * rows + r]);
-                block(form, scales, blocks.quants.block(b), &record, sums);
+            let (records, _) = records[b * RECORD * rows..].as_chunks::<RECORD>();
+            for (record, sums) in records.iter().zip(sums.iter_mut()) {
+                block(form, scales, blocks.quants.block(b), record, sums);
             }
         }
     }
@@ -76,7 +75,9 @@ fn block(
         let mut totals = [start; PANEL_COLUMNS];
         let depth = 8 / parts;
         for group in part * depth..(part + 1) * depth {
-            let a = record[group].to_le_bytes().map(|a| i32::from(a.cast_signed()));
+            let [upper, lower] = [record[group], record[LOWER + group]]
+                .map(|word| word.to_le_bytes().map(|byte| i32::from(byte.cast_signed())));
+            let a: [i32; 4] = std::array::from_fn(|k| 256 * upper[k] + lower[k]);
             let (lanes, _) = quants[group * 4 * PANEL_COLUMNS..].as_chunks::<4>();
             for (total, u) in totals.iter_mut().zip(lanes) {
                 *total += i32::from(u[0]) * a[0]

@@ -5,13 +5,12 @@
 //!               [then fma(min[column], d_a * Σ a, sum[column])]
 //! ```
 //!
-//! Every piece of [`PIECE_BLOCKS`] blocks is run over twice: with the activations' first bytes, then
-//! with those of what the first leave.
+//! `a` has 16 bits: its two bytes are multiplied one after the other (see `activations.rs`).
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::activations::{self, RECORD};
+use super::activations::RECORD;
 use super::kernels::{
     BlockScales, Blocks, Columns, Form, Kernels, QuantBlocks, Quants, Scratch, with_scratch,
 };
@@ -19,18 +18,12 @@ use super::{PanelOutput, Product, Tiling};
 use crate::matrix::layout::{BLOCK, BlockLayout};
 use crate::{Dtype, Tensor};
 
-/// Blocks that are expanded at once: with their scales 22 KB, which stay in the first-level cache.
-pub(super) const PIECE_BLOCKS: usize = 16;
-
-/// Records of a block: of its activations, and of what these leave.
-const TERMS: usize = 2;
-
-/// Rows from which on the next piece is fetched while this one is multiplied.
-const PREFETCH_ROWS: usize = 4;
+/// Blocks that are expanded at once: with their scales, the activations' records and the piece that
+/// is fetched meanwhile they stay in the first-level cache.
+const PIECE_BLOCKS: usize = 9;
 
 thread_local! {
     static RECORDS: Cell<Vec<i32>> = Cell::default();
-    static RESIDUAL: Cell<Vec<f32>> = Cell::default();
 }
 
 /// Multiplies with a quantized part.
@@ -41,14 +34,9 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
     let tiling = Tiling::new(product.x.rows(), K::TILE_ROWS);
     let blocks = product.x.columns() / BLOCK;
     let mut records = RECORDS.take();
-    let words = TERMS * blocks * RECORD;
-    product.pack_rows(tiling, words, &mut records, |x, slot, step| {
-        let (first, second) = slot.split_at_mut(blocks * RECORD * step);
-        kernels.quantize(x, form, first, step);
-        let mut rest = RESIDUAL.take();
-        activations::residual(x, first, step, &mut rest);
-        kernels.quantize(&rest, form, second, step);
-        RESIDUAL.set(rest);
+    let words = blocks * RECORD;
+    product.pack_rows(tiling, words, &mut records, |x, slot, row, rows| {
+        kernels.quantize(x, form, &mut slot[row * RECORD..], rows * RECORD);
     });
     product.for_panels(out, tiling, words * size_of::<i32>(), |index, out| {
         let panel = Panel { dtype, layout, form, blocks, bytes: product.part.panels_from(index) };
@@ -72,17 +60,12 @@ fn multiply(
     for first in (0..panel.blocks).step_by(PIECE_BLOCKS) {
         let piece = first..(first + PIECE_BLOCKS).min(panel.blocks);
         let last = piece.end == panel.blocks;
+        let next = panel.piece(piece.end);
         let blocks = panel.expand(kernels, piece, scales, quants);
-        // A lone row leaves the processor's own prefetching time enough; more only get in its way.
-        let next = if sums.len() >= PREFETCH_ROWS { panel.next(first) } else { &[] };
         out.for_tiles(last, next, |slot, rows, next| {
-            for term in 0..TERMS {
-                let block =
-                    TERMS * slot * panel.blocks + (term * panel.blocks + first) * rows.len();
-                let next = if term == 0 { next } else { &[] };
-                let (blocks, records) = (Blocks { next, ..blocks }, &records[block * RECORD..]);
-                kernels.tile(panel.form, blocks, records, &mut sums[rows.clone()]);
-            }
+            let block = slot * panel.blocks + first * rows.len();
+            let (blocks, records) = (Blocks { next, ..blocks }, &records[block * RECORD..]);
+            kernels.tile(panel.form, blocks, records, &mut sums[rows]);
         });
     }
     out.store(sums);
@@ -98,9 +81,9 @@ struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// The stored bytes of the piece after the one that begins at block `first`.
-    fn next(&self, first: usize) -> &[u8] {
-        let start = self.layout.panel_bytes(first + PIECE_BLOCKS).min(self.bytes.len());
+    /// The stored bytes of the piece that begins at block `first`, or of the next panel's first one.
+    fn piece(&self, first: usize) -> &[u8] {
+        let start = self.layout.panel_bytes(first).min(self.bytes.len());
         let len = PIECE_BLOCKS * self.layout.block_bytes;
         &self.bytes[start..(start + len).min(self.bytes.len())]
     }

@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 
 use super::Product;
 use super::kernels::{BlockScales, Blocks, Columns, Form, Kernels, Quants};
-use super::quantized::PIECE_BLOCKS;
 use crate::dtype::half::{bf16_to_f32, f16_to_f32, f32_to_bf16};
 use crate::dtype::testing::{Bits, random_rows};
 use crate::matrix::blocks;
@@ -39,25 +38,21 @@ fn multiply_add(kernels: KernelPath, a: f32, b: f32, c: f32) -> f32 {
 /// One output, by the formulas at the top of `quantized.rs` and `activations.rs`.
 fn quantized_output(kernels: KernelPath, dtype: Dtype, stored: &[u8], x: &[f32]) -> f32 {
     let mut sum = 0.0_f32;
-    for (piece, x) in x.chunks(32 * PIECE_BLOCKS).enumerate() {
-        let mut x = x.to_vec();
-        for _ in 0..2 {
-            for (b, x) in x.chunks_exact_mut(32).enumerate() {
-                let block = blocks::read(dtype, stored, piece * PIECE_BLOCKS + b);
-                add_block(kernels, dtype, &block, x, &mut sum);
-            }
-        }
+    for (b, x) in x.chunks_exact(32).enumerate() {
+        add_block(kernels, dtype, &blocks::read(dtype, stored, b), x, &mut sum);
     }
     sum
 }
 
-/// Adds a block's product and leaves in `x` what its bytes leave of it.
-fn add_block(kernels: KernelPath, dtype: Dtype, block: &ColumnBlock, x: &mut [f32], sum: &mut f32) {
+/// Adds a block's product.
+fn add_block(kernels: KernelPath, dtype: Dtype, block: &ColumnBlock, x: &[f32], sum: &mut f32) {
     let peak = x.iter().fold(0.0_f32, |peak, v| peak.max(v.abs()));
     let negligible = peak < 2.0_f32.powi(-100);
-    let (scale, inverse) = if negligible { (0.0, 0.0) } else { (peak / 127.0, 127.0 / peak) };
-    let a: Vec<i64> = x.iter().map(|v| (v * inverse).round_ties_even() as i64).collect();
-    x.iter_mut().zip(&a).for_each(|(v, a)| *v -= scale * *a as f32);
+    let (scale, inverse) = if negligible { (0.0, 0.0) } else { (peak / 32512.0, 32512.0 / peak) };
+    let quant = |v: &f32| (v * inverse).round_ties_even() as i64;
+    // A lower byte of -128 is avoided.
+    let a: Vec<i64> =
+        x.iter().map(quant).map(|a| a + i64::from(a.rem_euclid(256) == 128)).collect();
     let (d, min) = (f16_to_f32(block.d), f16_to_f32(block.min));
     let (offset, scales, min) = match dtype {
         Dtype::Q8_0 => (128, vec![d], None),

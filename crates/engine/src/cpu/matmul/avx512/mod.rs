@@ -31,7 +31,7 @@ impl Avx512 {
 /// Calls the instance of a kernel that is made for the number of rows of `sums`.
 macro_rules! by_rows {
     ($sums:ident, tile, $min:literal, $split:literal, $arguments:tt) => {
-        by_rows!(@match $sums, tile, [$min, $split], $arguments, [1 2 3 4 5 6])
+        by_rows!(@match $sums, tile, [$min, $split], $arguments, [1 2 3 4 5 6 7 8 9 10 11 12])
     };
     ($sums:ident, $kernel:ident, $arguments:tt) => {
         by_rows!(@match $sums, $kernel, [], $arguments, [1 2 3 4 5 6 7 8 9 10 11 12])
@@ -50,12 +50,12 @@ macro_rules! by_rows {
 }
 
 impl Kernels for Avx512 {
-    const TILE_ROWS: usize = 6;
+    const TILE_ROWS: usize = 12;
     const FLOAT_TILE_ROWS: usize = 12;
 
-    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], step: usize) {
+    fn quantize(self, x: &[f32], form: Form, records: &mut [i32], stride: usize) {
         // SAFETY: an `Avx512` exists only where its instructions do.
-        unsafe { quantize::quantize(x, form, records, step) }
+        unsafe { quantize::quantize(x, form, records, stride) }
     }
 
     fn expand(

@@ -3,12 +3,12 @@
 #![expect(clippy::needless_range_loop, reason = "rows index several arrays of registers")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
+    __m512, __m512bh, _mm512_add_epi32, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpbf16_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
-use super::super::activations::{CORRECTION, RECORD, SCALE};
+use super::super::activations::{CORRECTION, LOWER, RECORD, SCALE};
 use super::super::kernels::{Blocks, Columns, PAIR_BYTES, PREFETCH_STEP, share};
 use crate::cpu::prefetch::prefetch;
 
@@ -30,7 +30,7 @@ pub(super) fn store(columns: &mut Columns, halves: [__m512; 2]) {
     }
 }
 
-/// `R` rows × 32 columns over all blocks: `2 R` integer and `2 R` float accumulators.
+/// `R` rows × 32 columns over all blocks: `2 R` integer accumulators; float sums wait in memory.
 ///
 /// # Safety
 ///
@@ -42,7 +42,7 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
     records: &[i32],
     sums: &mut [Columns],
 ) {
-    let mut sum: [[__m512; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
+    let sums: &mut [Columns; R] = sums.try_into().expect("`R` rows");
     let parts = if SPLIT { 2 } else { 1 };
     let (quants, stride) = blocks.quants.start();
     let count = blocks.scales.len();
@@ -51,48 +51,54 @@ pub(super) unsafe fn tile<const R: usize, const MIN: bool, const SPLIT: bool>(
         // SAFETY: block `b` is one of those that the caller vouches for.
         let (quants, records) =
             unsafe { (quants.add(b * stride), records.as_ptr().add(b * RECORD * R)) };
-        // SAFETY: `at` lies inside the block's records, `r` is one of `R` rows.
-        let word = |r: usize, at: usize| unsafe { *records.add(at * R + r) };
+        // SAFETY: `at` lies inside a record, `r` is one of `R` rows.
+        let word = |r: usize, at: usize| unsafe { *records.add(r * RECORD + at) };
+        // SAFETY: two vectors of 64 bytes inside the block's quants.
+        let vectors = |group: usize| unsafe {
+            let at = quants.add(group * 128);
+            [_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(64).cast())]
+        };
         for part in 0..parts {
-            let mut total: [[__m512i; 2]; R] = std::array::from_fn(|r| {
-                [_mm512_set1_epi32(if MIN { 0 } else { word(r, CORRECTION + part) }); 2]
-            });
-            for group in part * 8 / parts..(part + 1) * 8 / parts {
-                // SAFETY: two vectors of 64 bytes inside the block's quants.
-                let u = unsafe {
-                    [
-                        _mm512_loadu_si512(quants.add(group * 128).cast()),
-                        _mm512_loadu_si512(quants.add(group * 128 + 64).cast()),
-                    ]
-                };
+            let groups = part * 8 / parts..(part + 1) * 8 / parts;
+            let mut total = [[_mm512_setzero_si512(); 2]; R];
+            for group in groups.clone() {
+                let u = vectors(group);
                 for r in 0..R {
                     let a = _mm512_set1_epi32(word(r, group));
-                    total[r][0] = _mm512_dpbusd_epi32(total[r][0], u[0], a);
-                    total[r][1] = _mm512_dpbusd_epi32(total[r][1], u[1], a);
+                    total[r] = [0, 1].map(|h: usize| _mm512_dpbusd_epi32(total[r][h], u[h], a));
+                }
+            }
+            for total in total.as_flattened_mut() {
+                *total = _mm512_slli_epi32::<8>(*total);
+            }
+            for group in groups {
+                let u = vectors(group);
+                for r in 0..R {
+                    let a = _mm512_set1_epi32(word(r, LOWER + group));
+                    total[r] = [0, 1].map(|h: usize| _mm512_dpbusd_epi32(total[r][h], u[h], a));
                 }
             }
             let scale = load(&scales.scale[part]);
-            for r in 0..R {
-                let d = _mm512_castsi512_ps(_mm512_set1_epi32(word(r, SCALE)));
-                for half in 0..2 {
-                    let factor = _mm512_mul_ps(scale[half], d);
-                    let total = _mm512_cvtepi32_ps(total[r][half]);
-                    sum[r][half] = _mm512_fmadd_ps(factor, total, sum[r][half]);
-                }
-            }
-        }
-        if MIN {
             let min = load(&scales.min);
             for r in 0..R {
-                let total = _mm512_castsi512_ps(_mm512_set1_epi32(word(r, CORRECTION)));
+                let d = _mm512_castsi512_ps(_mm512_set1_epi32(word(r, SCALE)));
+                let correction = _mm512_set1_epi32(word(r, CORRECTION + part));
+                let mut sum = load(&sums[r]);
                 for half in 0..2 {
-                    sum[r][half] = _mm512_fmadd_ps(min[half], total, sum[r][half]);
+                    let mut total = total[r][half];
+                    if !MIN {
+                        total = _mm512_add_epi32(total, correction);
+                    }
+                    let factor = _mm512_mul_ps(scale[half], d);
+                    sum[half] = _mm512_fmadd_ps(factor, _mm512_cvtepi32_ps(total), sum[half]);
+                    if MIN {
+                        let total = _mm512_castsi512_ps(correction);
+                        sum[half] = _mm512_fmadd_ps(min[half], total, sum[half]);
+                    }
                 }
+                store(&mut sums[r], sum);
             }
         }
-    }
-    for r in 0..R {
-        store(&mut sums[r], sum[r]);
     }
 }
 
