@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
+use engine::KernelPath;
 
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
 const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
 
-/// Compares containers with their own libraries, makes the golden files anew with PyTorch and
+/// Compares containers with their own libraries and logits with transformers, makes the golden files anew with PyTorch and
 /// transformers, and shows whether they changed.
 ///
 /// # Errors
@@ -30,6 +31,17 @@ pub(crate) fn run_all() -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let tool = target().join("debug/examples/containers");
     script("check_containers.py", &[tool.into(), folder.into(), model.into()])?;
+
+    say("parity with transformers, and llama.cpp's where `bench-peers` has built it");
+    let example = ["build", "--release", "--package", "model", "--example", "logits", "--locked"];
+    run(&mut cargo(&example))?;
+    let logits = target().join("release/examples/logits");
+    let text = root().join("LICENSE-APACHE");
+    let mut arguments =
+        vec![model.into(), logits.into(), text.into(), KernelPath::best().to_string().into()];
+    let peer = target().join("peers/bin/python");
+    arguments.extend(peer.is_file().then(|| peer.into()));
+    script("check_parity.py", &arguments)?;
 
     script("make_tiny_models.py", &["fixtures".into()])?;
     script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;

@@ -31,23 +31,37 @@ pub(crate) struct Setup {
     pub(crate) key: Option<&'static str>,
     /// Whether it computes on kernels so slow that a long request is still there when a test looks.
     pub(crate) slow: bool,
+    /// Whether it computes on two threads; they and more than one slow down tests that run beside.
+    pub(crate) two_threads: bool,
+    pub(crate) prefill_chunk: usize,
+    pub(crate) prefix_reuse: bool,
     pub(crate) limits: Limits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { slots: 4, queue: 16, key: None, slow: false, limits: Limits::default() }
+        Self {
+            slots: 4,
+            queue: 16,
+            key: None,
+            slow: false,
+            two_threads: false,
+            prefill_chunk: 64,
+            prefix_reuse: true,
+            limits: Limits::default(),
+        }
     }
 }
 
-fn loaded(slow: bool) -> &'static (Arc<Model>, Tokenizer) {
-    static LOADED: [OnceLock<(Arc<Model>, Tokenizer)>; 2] = [OnceLock::new(), OnceLock::new()];
-    LOADED[usize::from(slow)].get_or_init(|| {
+fn loaded(setup: &Setup) -> &'static (Arc<Model>, Tokenizer) {
+    static LOADED: [OnceLock<(Arc<Model>, Tokenizer)>; 4] = [const { OnceLock::new() }; 4];
+    LOADED[usize::from(setup.slow) + 2 * usize::from(setup.two_threads)].get_or_init(|| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
         let file = artifacts::gguf::Gguf::open(&path).unwrap();
         let tokenizer = Tokenizer::from_gguf(file.header().metadata()).unwrap();
-        let kernels = slow.then_some(KernelPath::Reference);
-        let options = DeviceOptions { threads: 1.try_into().ok(), kernels };
+        let kernels = setup.slow.then_some(KernelPath::Reference);
+        let threads = if setup.two_threads { 2 } else { 1 };
+        let options = DeviceOptions { threads: threads.try_into().ok(), kernels };
         let device = Device::cpu(&options).unwrap();
         let model = Model::load(&device, &Source::Gguf(path), &mut |_, _| {}).unwrap();
         (Arc::new(model), tokenizer)
@@ -56,14 +70,19 @@ fn loaded(slow: bool) -> &'static (Arc<Model>, Tokenizer) {
 
 /// The tiny model's tokens.
 pub(crate) fn tokenizer() -> Tokenizer {
-    loaded(false).1.clone()
+    loaded(&Setup::default()).1.clone()
 }
 
 /// The tiny model behind its queue.
 pub(crate) fn served(setup: &Setup) -> ServedModel {
-    let (model, tokenizer) = loaded(setup.slow).clone();
-    let batch =
-        BatchOptions { slots: setup.slots, context_tokens: CONTEXT, ..BatchOptions::default() };
+    let (model, tokenizer) = loaded(setup).clone();
+    let batch = BatchOptions {
+        slots: setup.slots,
+        context_tokens: CONTEXT,
+        prefill_chunk: setup.prefill_chunk,
+        prefix_reuse: setup.prefix_reuse,
+        ..BatchOptions::default()
+    };
     let options = GeneratorOptions { batch, queue: setup.queue };
     ServedModel {
         name: NAME.to_owned(),
