@@ -71,11 +71,12 @@ pub(crate) fn load(
     let total = checkpoint.tensor_bytes();
     let mut loader = Loader { device, config: &config, checkpoint, progress, read: 0, total };
     let vocab = config.vocab;
+    // The largest tensors first: while one is packed, its stored bytes are in memory, too.
     let embedding = loader.table(Global::Embedding, vocab)?;
+    let head = if config.tied_head { None } else { Some(loader.table(Global::Head, vocab)?) };
     let blocks = (0..config.layers).map(|l| loader.block(l)).collect::<Result<_, _>>()?;
     let name = loader.checkpoint.convention().global(Global::FinalNorm);
     let final_norm = loader.checkpoint.read_tensor(device, name, config.width)?;
-    let head = if config.tied_head { None } else { Some(loader.table(Global::Head, vocab)?) };
     checkpoint.check_all_used()?;
     progress(total, total);
     Ok(Weights { embedding, blocks, final_norm, head })
