@@ -1,4 +1,5 @@
-//! Habits of what is not Rust: fixtures have a generator, nothing large or private is in the tree.
+//! Habits of what is not Rust: fixtures have a generator, nothing large or private is in the tree,
+//! documents name what is there.
 
 use super::{Finding, Tree};
 use crate::command;
@@ -13,6 +14,8 @@ const PRIVATE: [&str; 4] =
 /// Broken habits in documents, scripts and fixtures.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = fixtures(tree);
+    findings.extend(names(tree, "SECURITY.md", |name| format!("fn {name}(")));
+    findings.extend(names(tree, "docs/limits.md", |name| name.to_owned()));
     for file in &tree.files {
         for (index, line) in file.text.lines().enumerate() {
             if let Some(folder) = PRIVATE.iter().find(|folder| line.contains(**folder)) {
@@ -22,6 +25,22 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Names in code font that a document gives and no source has; `--options` and paths aside.
+fn names(tree: &Tree, document: &str, in_source: impl Fn(&str) -> String) -> Vec<Finding> {
+    let text = tree.with_ending(document).next().map_or("", |file| &file.text);
+    let is_name = |name: &&str| {
+        name.len() > 8
+            && name.contains('_')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    let quoted = text.split('`').skip(1).step_by(2).filter(is_name);
+    let absent = quoted.filter(|name| {
+        let wanted = in_source(name);
+        !tree.with_ending(".rs").any(|file| file.text.contains(&wanted))
+    });
+    absent.map(|name| Finding::new(document, format!("`{name}` is in no source"))).collect()
 }
 
 fn fixtures(tree: &Tree) -> Vec<Finding> {
