@@ -24,6 +24,7 @@ pub(crate) fn everything() -> Result<()> {
     ]))?;
     run(cargo(&["test", "--workspace", "--locked"]).envs(tools.environment()))?;
     run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    setup::page_types(&tools)?;
     setup::openai_client(&tools)?;
     say("everything holds");
     Ok(())

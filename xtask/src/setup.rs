@@ -15,11 +15,16 @@ const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 /// The official client that the HTTP interface is checked with.
 const OPENAI_CLIENT: &str = "openai==3.54.0";
 
+/// What checks the page: the rules of accessibility, and the types of its scripts.
+const PAGE_CHECKS: [&str; 2] = ["axe-core@4.14.1", "typescript@5.9.3"];
+
 /// What was found or installed; what is absent makes its checks a visible skip.
 #[derive(Debug)]
 pub(crate) struct Tools {
     model: Option<PathBuf>,
     openai_python: Option<PathBuf>,
+    /// TypeScript's compiler.
+    tsc: Option<PathBuf>,
 }
 
 impl Tools {
@@ -34,14 +39,15 @@ impl Tools {
     }
 }
 
-/// Installs Chromium where it can be, fetches the default model, and sets up the official OpenAI client.
+/// Installs Chromium and the page's checkers where they can be had, fetches the default model, and sets
+/// up the official OpenAI client.
 ///
 /// # Errors
 ///
 /// Only where the program itself does not build; a tool that cannot be had is a skip.
 pub(crate) fn prepare() -> Result<Tools> {
     chromium();
-    Ok(Tools { model: default_model()?, openai_python: openai_python() })
+    Ok(Tools { model: default_model()?, openai_python: openai_python(), tsc: page_checks() })
 }
 
 fn skipped(what: &str, error: &anyhow::Error) {
@@ -114,6 +120,37 @@ fn openai_python() -> Option<PathBuf> {
     python_environment("openai-client", &[OPENAI_CLIENT])
         .inspect_err(|error| skipped("the check with the official OpenAI client", error))
         .ok()
+}
+
+/// Fetches the page's checkers below `target/`, once.
+fn page_checks() -> Option<PathBuf> {
+    let folder = target();
+    let mark = folder.join("page-checks");
+    let tsc = folder.join("node_modules/.bin/tsc");
+    let wanted = PAGE_CHECKS.join(" ");
+    if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return Some(tsc);
+    }
+    say(&format!("set-up: npm brings {wanted}"));
+    let arguments = ["install", "--silent", "--no-save", "--ignore-scripts", "--prefix"];
+    run(command("npm", &arguments).arg(&folder).args(PAGE_CHECKS))
+        .and_then(|()| Ok(std::fs::write(&mark, wanted)?))
+        .inspect_err(|error| skipped("the page's accessibility rules and its types", error))
+        .ok()?;
+    Some(tsc)
+}
+
+/// Checks the types of the page's scripts, which are written in their comments.
+///
+/// # Errors
+///
+/// Where a type is wrong.
+pub(crate) fn page_types(tools: &Tools) -> Result<()> {
+    let Some(tsc) = &tools.tsc else { return Ok(()) };
+    let options = "--noEmit --allowJs --checkJs --strict --target es2022 --module es2022 \
+                   --moduleResolution bundler --lib es2023,dom,dom.iterable main.js sanitize.js";
+    let scripts = root().join("crates/scribe/src/web/static");
+    run(Command::new(tsc).args(options.split_whitespace()).current_dir(scripts))
 }
 
 /// Runs the official client against a server with the tests' model and a key.

@@ -6,12 +6,12 @@ use super::server::tiny;
 use super::visit::{ENTER, TAB, Visit};
 use super::webdriver::{Options, skipped, workspace};
 
-/// The rules, where a developer has fetched them (`npm install --prefix target axe-core`).
+/// The rules, where `cargo xtask test` could fetch them.
 fn axe() -> Option<String> {
     let file = "target/node_modules/axe-core/axe.min.js";
     let source = std::fs::read_to_string(workspace().join(file)).ok();
     if source.is_none() {
-        skipped(&format!("{file} is not there; npm install --prefix target axe-core brings it"));
+        skipped(&format!("{file} is not there; `cargo xtask test` fetches it where there is npm"));
     }
     source
 }
