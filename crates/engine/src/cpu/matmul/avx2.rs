@@ -192,21 +192,19 @@ unsafe fn tile<const R: usize>(
         for (half, part) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().filter(|x| x.1 < parts) {
             let groups = part * 8 / parts..(part + 1) * 8 / parts;
             // SAFETY: as above; a half's vectors lie inside the block's quants.
-            let sum = |bytes: usize| unsafe {
+            let add = |total: [[__m256i; 2]; R], bytes: usize| unsafe {
                 let quants = quants.add(64 * half);
                 let word = |r: usize, group: usize| word(r, bytes + group);
                 if form.offset == 128 {
-                    whole_bytes::<R>(quants, groups.clone(), word)
+                    whole_bytes(total, quants, groups.clone(), word)
                 } else {
-                    small_quants::<R>(quants, groups.clone(), word)
+                    small_quants(total, quants, groups.clone(), word)
                 }
             };
-            let (mut total, lower) = (sum(0), sum(LOWER));
+            let mut total = add([[_mm256_setzero_si256(); 2]; R], 0);
+            total.as_flattened_mut().iter_mut().for_each(|t| *t = _mm256_slli_epi32::<8>(*t));
+            let mut total = add(total, LOWER);
             for r in 0..R {
-                for i in 0..2 {
-                    let upper = _mm256_slli_epi32::<8>(total[r][i]);
-                    total[r][i] = _mm256_add_epi32(upper, lower[r][i]);
-                }
                 // Whole bytes are multiplied as signed numbers, so their sum needs no correction.
                 if !form.min && form.offset != 128 {
                     let start = _mm256_set1_epi32(word(r, CORRECTION + part));
@@ -233,7 +231,7 @@ unsafe fn tile<const R: usize>(
     }
 }
 
-/// `Σ u * a` of 16 columns for quants below 64: pairs of products stay below 2^15.
+/// Adds `Σ u * a` of 16 columns for quants below 64: pairs of products stay below 2^15.
 ///
 /// # Safety
 ///
@@ -241,12 +239,12 @@ unsafe fn tile<const R: usize>(
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn small_quants<const R: usize>(
+    mut total: [[__m256i; 2]; R],
     quants: *const u8,
     groups: std::ops::Range<usize>,
     word: impl Fn(usize, usize) -> i32,
 ) -> [[__m256i; 2]; R] {
     let ones = _mm256_set1_epi16(1);
-    let mut total = [[_mm256_setzero_si256(); 2]; R];
     for group in groups {
         // SAFETY: the caller vouches for the group's 64 bytes.
         let u = unsafe { load_group(quants, group) };
@@ -261,7 +259,7 @@ unsafe fn small_quants<const R: usize>(
     total
 }
 
-/// `Σ (u - 128) * a` of 16 columns for quants of a whole byte: the sign of the weight moves to the
+/// Adds `Σ (u - 128) * a` of 16 columns for quants of a whole byte: the sign of the weight moves to the
 /// activation, so that pairs of products stay below 2^15.
 ///
 /// # Safety
@@ -270,13 +268,13 @@ unsafe fn small_quants<const R: usize>(
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn whole_bytes<const R: usize>(
+    mut total: [[__m256i; 2]; R],
     quants: *const u8,
     groups: std::ops::Range<usize>,
     word: impl Fn(usize, usize) -> i32,
 ) -> [[__m256i; 2]; R] {
     let ones = _mm256_set1_epi16(1);
     let sign = _mm256_set1_epi8(i8::MIN);
-    let mut total = [[_mm256_setzero_si256(); 2]; R];
     for group in groups {
         // SAFETY: the caller vouches for the group's 64 bytes.
         let weight = unsafe { load_group(quants, group) }.map(|u| _mm256_xor_si256(u, sign));

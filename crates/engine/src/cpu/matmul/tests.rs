@@ -227,18 +227,20 @@ fn vector_paths_agree_with_each_other() {
     }
 }
 
-/// Activations lose up to half of 1/127 of their block's peak, evenly: over 512 terms that leaves
-/// about 1/300 of the root of the sum of squares; 1/40 is far outside of chance.
+/// With quantized weights, activations lose up to half of 1/32512 of their block's peak, evenly:
+/// about 1/80,000 of the root of the sum of squares. With bf16 they keep 8 bits, which leaves about
+/// 1/600. One byte an activation would leave 1/300.
 #[test]
 fn products_stay_near_the_reference() {
     for kernels in FAST.into_iter().filter(|path| path.is_supported()) {
         for dtype in Dtype::ALL {
+            let bound = if dtype == Dtype::Bf16 { 300.0 } else { 10_000.0 };
             let shape = [3, 33, 512];
             let (fast, _) = product_and_model(&device(kernels, 2), dtype, shape);
             let (exact, _) = product_and_model(&device(KernelPath::Reference, 2), dtype, shape);
             let size = exact.iter().map(|v| v * v).sum::<f32>().sqrt();
             let error = fast.iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
-            assert!(error <= size / 40.0, "{kernels} {dtype}: {error} of {size}");
+            assert!(error <= size / bound, "{kernels} {dtype}: {error} of {size}");
         }
     }
 }
