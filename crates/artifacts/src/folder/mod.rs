@@ -105,6 +105,36 @@ pub fn land_folder<E: From<Error>>(
     Ok(manifest)
 }
 
+/// Lands a folder that was filled elsewhere on the same disk, such as by a download that went on
+/// over several tries: adds the manifest and gives the folder its name, which nothing has yet.
+///
+/// Whoever wrote the files has synced them, and knows their lengths and digests.
+///
+/// # Errors
+///
+/// [`Error::FileName`] or [`Error::Duplicate`] for `files` that no folder can hold, else as
+/// [`land_folder`]; but what was filled stays where it is, to be landed by another try.
+pub fn land_filled(
+    disk: &dyn Disk,
+    filled: &Path,
+    target: &Path,
+    files: impl IntoIterator<Item = ManifestFile>,
+) -> Result<Manifest, Error> {
+    if look(disk, target)?.is_some() {
+        return Err(Error::AlreadyThere { path: target.to_owned() });
+    }
+    let mut manifest = Manifest::default();
+    for file in files {
+        manifest.check_new(&file.name)?;
+        manifest.add(file);
+    }
+    remove_leftover(disk, &filled.join(MANIFEST_FILE))?;
+    finish_folder(disk, filled, &manifest)?;
+    disk.rename(filled, target).map_err(|source| Error::io("rename", target, source))?;
+    settle(disk, target)?;
+    Ok(manifest)
+}
+
 /// A folder that is being written.
 #[derive(Debug)]
 pub struct NewFolder<'a> {
@@ -219,13 +249,18 @@ fn write_new_folder<E: From<Error>>(
     let mut folder = NewFolder { disk, path, manifest: Manifest::default() };
     fill(&mut folder)?;
     let manifest = folder.manifest;
+    finish_folder(disk, path, &manifest)?;
+    Ok(manifest)
+}
+
+/// Writes the manifest and makes all names of the folder survive a power cut.
+fn finish_folder(disk: &dyn Disk, path: &Path, manifest: &Manifest) -> Result<(), Error> {
     let manifest_path = path.join(MANIFEST_FILE);
     write_new(disk, &manifest_path, |out| {
         let bytes = manifest.to_json();
         out.write_all(&bytes).map_err(|source| Error::io("write", &manifest_path, source))
     })?;
-    disk.sync_folder(path).map_err(|source| Error::io("sync", path, source))?;
-    Ok(manifest)
+    disk.sync_folder(path).map_err(|source| Error::io("sync", path, source))
 }
 
 /// Makes the new name survive a power cut.

@@ -210,6 +210,43 @@ fn a_fault_at_any_call_leaves_the_old_state_and_says_so() {
 }
 
 #[test]
+fn a_filled_folder_lands_whole_or_waits_for_another_try() {
+    let (filled, target) = (Path::new("runs/download"), Path::new("runs/model"));
+    let bytes = b"weights";
+    let sha256 = hash::Digest::of(bytes);
+    let file = ManifestFile { name: "model.gguf".to_owned(), bytes: bytes.len() as u64, sha256 };
+    let land = |disk: &SimulatedDisk| land_filled(disk, filled, target, [file.clone()]);
+    let prepared = || {
+        let disk = disk_with_old_state();
+        disk.create_folder(filled).unwrap();
+        land_bytes(&disk, &filled.join("model.gguf"), bytes).unwrap();
+        disk.sync_folder(Path::new("runs")).unwrap();
+        disk.plant(None);
+        disk
+    };
+    let disk = prepared();
+    land(&disk).unwrap();
+    let calls = disk.calls().len();
+    verify(&worst_power_cut(&disk), target, |_| ()).unwrap();
+    assert!(matches!(land(&disk), Err(Error::AlreadyThere { .. })));
+    for call in 0..calls {
+        for kind in [FaultKind::NoSpace, FaultKind::InputOutput, FaultKind::DoneButReported] {
+            let disk = prepared();
+            disk.plant(Some(Fault { call, kind, lasting: false }));
+            land(&disk).unwrap_err();
+            disk.plant(None);
+            for fates in SimulatedDisk::fates(disk.pending()) {
+                let restarted = disk.after_power_cut(&fates);
+                if restarted.kind(target).unwrap().is_none() {
+                    land(&restarted).expect("the next try succeeds");
+                }
+                verify(&restarted, target, |_| ()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_short_write_is_carried_on() {
     let calls = {
         let disk = disk_with_old_state();
