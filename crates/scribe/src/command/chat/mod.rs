@@ -53,6 +53,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
             "give a text, as in -p \"Hello\"",
         ));
     }
+    options.sampling.check()?;
     let located = models::locate(session, options.engine.model.as_deref())?;
     let loaded = models::load(session, &located, |progress| {
         Loaded::load(&located, &options.engine, progress)

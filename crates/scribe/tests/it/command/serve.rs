@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Scribe, tiny_chat};
+use super::{Ran, Scribe, tiny_chat};
 
 /// A server that is stopped with this value.
 struct Server(Child);
@@ -94,4 +94,41 @@ fn without_a_command_it_serves() {
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+}
+
+#[test]
+fn without_a_command_it_takes_the_options_of_serve() {
+    let scribe = Scribe::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for arguments in [["--open", "--address", &address], ["-mabsent.gguf", "--address", &address]] {
+        let ran = scribe.run(&arguments);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains(&format!("cannot listen on {address}")), "{}", ran.err);
+    }
+    let ran = scribe.run(&["--opne"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("a similar argument exists: '--open'"), "{}", ran.err);
+    let ran = scribe.run(&["models", "list", "--open"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("Usage: scribe models list"), "{}", ran.err);
+}
+
+#[test]
+fn a_key_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let scribe = Scribe::new();
+    let mut command = scribe.command(&["serve", "-m", "absent.gguf", "--address", "127.0.0.1:0"]);
+    command.env("SCRIBE_API_KEY", std::ffi::OsStr::from_bytes(b"0123456789abcdef\xff"));
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("the key in SCRIBE_API_KEY is no valid text"), "{}", ran.err);
+}
+
+#[test]
+fn the_doctor_takes_the_addresses_that_serve_takes() {
+    let scribe = Scribe::new();
+    let mut command = scribe.command(&["doctor", "--quick"]);
+    let ran = Ran::from(command.env("SCRIBE_ADDRESS", "localhost:0").output().unwrap());
+    assert!(ran.out.contains("127.0.0.1:0 is free"), "{ran:?}");
 }
