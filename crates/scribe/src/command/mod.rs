@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod doctor;
 mod failure;
+mod log;
 mod models;
 mod plan;
 mod progress;
@@ -127,6 +128,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Err(error) => return tell_usage(&error, early_color(arguments)),
     };
     let terminal = Terminal::of_process(cli.global.terminal());
+    log::begin(terminal.verbosity());
     let mut session = Session { terminal, global: cli.global };
     let Some(command) = cli.command else { return Exit::Usage.code() };
     let result = match command {

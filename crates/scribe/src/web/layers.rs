@@ -40,12 +40,15 @@ pub(super) async fn observe(
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let id = random::id("req_");
-    let span = tracing::info_span!("request", %id);
-    let mut response = next.run(request).instrument(span).await;
+    // At the highest level, so that the id stands on every line, whatever is shown.
+    let span = tracing::error_span!("request", %id);
+    let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let error = response.extensions().get::<ErrorCode>().map(|code| code.0);
     let latency_ms = started.elapsed().as_millis();
-    tracing::info!(%id, %method, path, status, error, latency_ms, "request answered");
+    span.in_scope(|| {
+        tracing::info!(%method, path, status, error, latency_ms, "request answered");
+    });
     state.metrics().answered(status);
     add_headers(response.headers_mut(), &id);
     response
@@ -94,13 +97,50 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use axum::Router;
     use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use tower::ServiceExt as _;
     use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
+    use crate::web::ServeOptions;
+
+    /// What was logged, kept.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_defect_has_the_id_that_the_client_was_told() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR);
+        let _logging =
+            tracing::subscriber::set_default(lines.with_writer(move || writer.clone()).finish());
+        let state = AppState::loading(ServeOptions::new(([127, 0, 0, 1], 0).into()));
+        let app = Router::new()
+            .route("/", get(planted))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn_with_state(state, observe));
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        let id = response.headers()[REQUEST_ID].to_str().unwrap();
+        let log = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains(id) && log.contains("planted"), "{log}");
+    }
 
     async fn planted() {
         panic!("planted");

@@ -79,7 +79,8 @@ pub(super) fn respond(
     let out = Out { text: String::new(), format };
     let beat = Box::pin(sleep(heartbeat));
     let choices = Some(choices);
-    let body = Body::new(StreamBody { choices, writer, out, heartbeat, beat });
+    let span = tracing::Span::current();
+    let body = Body::new(StreamBody { choices, writer, out, heartbeat, beat, span });
     let mut response = Response::new(body);
     let content_type = match format {
         Format::Events => "text/event-stream; charset=utf-8",
@@ -100,6 +101,8 @@ struct StreamBody<W> {
     out: Out,
     heartbeat: Duration,
     beat: Pin<Box<Sleep>>,
+    /// The request's, so that what is logged while it is answered has its id.
+    span: tracing::Span,
 }
 
 impl<W: Writer> http_body::Body for StreamBody<W> {
@@ -111,6 +114,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
+        let _within = this.span.clone().entered();
         while let Some(choices) = &mut this.choices {
             if this.out.text.len() >= FRAME_BYTES {
                 break;
