@@ -68,7 +68,7 @@ pub struct ServeOptions {
     )]
     alias: Vec<String>,
 
-    /// Requests that may wait for a slot; more are told to come back later
+    /// Requests that may wait when all slots are taken (0: none); more are told to come back later
     #[arg(
         long,
         env = "SCRIBE_QUEUE",

@@ -167,6 +167,13 @@ impl ApiError {
         Self { retry_after: Some(Duration::from_secs(1)), ..error }.with_code("shutting_down")
     }
 
+    /// 503: the engine failed for good.
+    pub fn engine_gone() -> Self {
+        let message = "The engine failed and could not be started again. The server must be \
+                       restarted; its log says why.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).with_code("engine_gone")
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -245,6 +252,7 @@ impl From<chat::SubmitError> for ApiError {
                 Self::context_overflow("prompt", prompt_tokens, context_tokens)
             }
             chat::SubmitError::ShuttingDown => Self::shutting_down(),
+            chat::SubmitError::EngineGone => Self::engine_gone(),
             chat::SubmitError::Invalid { param, message } => {
                 Self::invalid(param, format!("'{param}' {message}."))
             }
@@ -260,7 +268,14 @@ impl From<chat::Error> for ApiError {
             chat::Error::ContextOverflow { prompt_tokens, context_tokens } => {
                 Self::context_overflow("messages", prompt_tokens, context_tokens)
             }
-            chat::Error::EngineFailed => Self::generation_failed(error.to_string()),
+            chat::Error::EngineFailed { ref reason } => {
+                tracing::error!(%reason, "the engine failed and is restarted");
+                Self::generation_failed(error.to_string())
+            }
+            chat::Error::EngineGone { reason } => {
+                tracing::error!(%reason, "the engine failed and could not be started again");
+                Self::engine_gone()
+            }
             other => {
                 tracing::error!(error = %other, "a request failed in the engine");
                 Self::generation_failed("The engine failed on this request. Send it again.")

@@ -20,10 +20,16 @@ use super::state::{AppState, ServedModel};
 
 /// `GET /health`: a sign of life, open to everybody, that tells nothing else.
 pub(super) async fn health(State(state): State<AppState>) -> Response {
-    if state.is_ready() {
-        return Json(json!({ "status": "ok" })).into_response();
+    if !state.is_ready() {
+        return ApiError::loading().into_response_with(json!({ "status": "loading" }));
     }
-    ApiError::loading().into_response_with(json!({ "status": "loading" }))
+    let gone = |model: &Arc<ServedModel>| {
+        model.generator.check_room() == Err(::chat::SubmitError::EngineGone)
+    };
+    if state.models().iter().any(gone) {
+        return ApiError::engine_gone().into_response_with(json!({ "status": "failed" }));
+    }
+    Json(json!({ "status": "ok" })).into_response()
 }
 
 /// `GET /metrics`: counters for Prometheus.
