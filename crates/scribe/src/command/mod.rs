@@ -176,9 +176,10 @@ fn is_before_any_command(
     arguments: &[OsString],
     command: &clap::Command,
 ) -> bool {
-    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) => unknown,
-        _ => return false,
+    let (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return false;
     };
     let words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
     let mut before = words.take_while(|word| !word.starts_with(unknown.as_str()));

@@ -204,6 +204,12 @@ impl ApiError {
         self.tokens
     }
 
+    /// A name for every refusal, under which it is logged and counted.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.code.unwrap_or("invalid_value")
+    }
+
     /// The object under `error`, also sent in the middle of a stream.
     #[must_use]
     pub fn body(&self) -> Value {
@@ -215,7 +221,7 @@ impl ApiError {
         }})
     }
 
-    /// The answer with this error and another body (Ollama's clients read another shape).
+    /// The answer with this error and another body.
     pub fn into_response_with(self, body: Value) -> Response {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -227,15 +233,11 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // Handed to the outer layers, which log and count it.
-        response.extensions_mut().insert(ErrorCode(self.code.unwrap_or("invalid_value")));
+        // Handed to the outer layers, which log it, count it, and say it in another dialect.
+        response.extensions_mut().insert(self);
         response
     }
 }
-
-/// The code of the error that a response carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorCode(pub &'static str);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

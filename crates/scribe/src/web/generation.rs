@@ -86,10 +86,8 @@ impl Generation {
                 let total = self.submitted.elapsed();
                 metrics.completed(&Took { total, decoding, usage: *usage });
             }
-            Event::Failed(_) => {
-                self.ended = true;
-                metrics.failed("generation_failed");
-            }
+            // Whoever tells the client counts it.
+            Event::Failed(_) => self.ended = true,
             // More text is nothing to count.
             _ => {}
         }
@@ -144,13 +142,8 @@ impl Choices {
             running: Vec::new(),
             turn: 0,
         };
-        match choices.refill(Follows::Nothing) {
-            Ok(()) => Ok(choices),
-            Err(error) => {
-                state.metrics().failed(error.code().unwrap_or("invalid_value"));
-                Err(error)
-            }
-        }
+        choices.refill(Follows::Nothing)?;
+        Ok(choices)
     }
 
     /// Submits more as long as there are slots. A full queue is an error only for the first one:
@@ -205,10 +198,18 @@ impl Choices {
         if self.running.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Cancels all that is left.
+    /// Cancels all that is left, which is not the client's doing.
     fn end(&mut self) {
         self.waiting.clear();
+        for (_, generation) in &mut self.running {
+            generation.ended = true;
+        }
         self.running.clear();
+    }
+
+    /// Counts an error that the client is told in the middle of its answer.
+    pub(super) fn count(&self, error: &ApiError) {
+        self.state.metrics().failed(error.name());
     }
 
     /// Waits for all choices, in their order.

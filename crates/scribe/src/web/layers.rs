@@ -4,15 +4,17 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::header::REFRESH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, REFRESH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
 
-use super::error::{ApiError, ErrorCode};
+use super::api::ollama;
+use super::error::ApiError;
+use super::pages;
 use super::state::AppState;
-use super::{pages, random};
+use crate::random;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -44,12 +46,15 @@ pub(super) async fn observe(
     let span = tracing::error_span!("request", %id);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
-    let error = response.extensions().get::<ErrorCode>().map(|code| code.0);
+    let error = response.extensions().get::<ApiError>().map(ApiError::name);
     let latency_ms = started.elapsed().as_millis();
     span.in_scope(|| {
         tracing::info!(%method, path, status, error, latency_ms, "request answered");
     });
     state.metrics().answered(status);
+    if let Some(error) = error {
+        state.metrics().failed(error);
+    }
     add_headers(response.headers_mut(), &id);
     response
 }
@@ -78,6 +83,20 @@ pub(super) async fn wait_for_models(
     if let Some(wait) = error.retry_after() {
         // A page looks again by itself.
         response.headers_mut().insert(REFRESH, HeaderValue::from(wait.as_secs()));
+    }
+    response
+}
+
+/// Says a refusal as the clients of its path read it, whoever refused.
+pub(super) async fn speak_the_dialect(request: Request, next: Next) -> Response {
+    let is_ollama = request.uri().path().starts_with(ollama::PATH);
+    let mut response = next.run(request).await;
+    let error = response.extensions().get::<ApiError>().filter(|_| is_ollama);
+    if let Some(body) = error.map(|error| ollama::error_body(error).to_string()) {
+        *response.body_mut() = body.into();
+        let headers = response.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     response
 }
@@ -125,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_of_a_defect_has_the_id_that_the_client_was_told() {
+    async fn a_panic_is_answered_without_its_words_which_are_in_the_log() {
         let kept = Kept::default();
         let writer = kept.clone();
         let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR);
@@ -140,19 +159,13 @@ mod tests {
         let id = response.headers()[REQUEST_ID].to_str().unwrap();
         let log = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert!(log.contains(id) && log.contains("planted"), "{log}");
-    }
-
-    async fn planted() {
-        panic!("planted");
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_answered_without_its_words() {
-        let app = Router::new().route("/", get(planted)).layer(CatchPanicLayer::custom(panicked));
-        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status(), 500);
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let body = String::from_utf8(body.to_vec()).unwrap();
         assert!(body.contains("\"internal_error\"") && !body.contains("planted"), "{body}");
+    }
+
+    async fn planted() {
+        panic!("planted");
     }
 }

@@ -29,6 +29,8 @@ const FRAME_BYTES: usize = 16 << 10;
 pub(super) trait Writer: Send + Unpin + 'static {
     /// Writes what `event` of choice `index` means for the client, perhaps nothing.
     fn event(&mut self, index: usize, event: Event, out: &mut Out);
+    /// Writes what was held back of the events so far; no more of them is ready.
+    fn flush(&mut self, _out: &mut Out) {}
     /// Writes the end of an answer that is complete.
     fn end(&mut self, out: &mut Out);
     /// Writes that the answer is not going to be complete.
@@ -52,6 +54,17 @@ pub(super) enum Format {
 }
 
 impl Out {
+    /// An empty frame.
+    pub(super) fn new(format: Format) -> Self {
+        Self { text: String::new(), format }
+    }
+
+    /// What the frame says so far.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Adds one message.
     pub(super) fn message(&mut self, message: &impl Serialize) {
         match serde_json::to_string(message) {
@@ -76,7 +89,7 @@ pub(super) fn respond(
     format: Format,
     heartbeat: Duration,
 ) -> Response {
-    let out = Out { text: String::new(), format };
+    let out = Out::new(format);
     let beat = Box::pin(sleep(heartbeat));
     let choices = Some(choices);
     let span = tracing::Span::current();
@@ -124,6 +137,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
                     this.writer.event(index, event, &mut this.out);
                 }
                 Poll::Ready(Some(Err(error))) => {
+                    choices.count(&error);
                     this.writer.error(&error, &mut this.out);
                     this.choices = None;
                 }
@@ -134,6 +148,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
                 Poll::Pending => break,
             }
         }
+        this.writer.flush(&mut this.out);
         if this.out.text.is_empty() {
             if this.choices.is_none() {
                 return Poll::Ready(None);

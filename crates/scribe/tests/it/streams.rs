@@ -170,7 +170,12 @@ async fn several_choices_come_although_the_queue_is_full_between_them() {
     assert_eq!(waiting.status(), 200);
     let full = stream(json!({})).await;
     assert_eq!(full.status(), 429);
-    drop(full);
+    // Refused before its prompt is written in tokens, which would tell that it is too long.
+    for path in [CHAT, "/api/chat", "/chat", "/v1/completions"] {
+        let long = "far too long ".repeat(2_000);
+        let more = json!({ "messages": [{ "role": "user", "content": long }], "prompt": long });
+        assert_eq!(post(&app, path, &chat_body(more)).await.status, 429, "{path}");
+    }
     // All three are read to their ends, as their clients would.
     let ends = tokio::join!(Answer::of(several), Answer::of(next), Answer::of(waiting)).0;
     let (events, done) = ends.events();

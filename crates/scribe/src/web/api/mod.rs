@@ -2,7 +2,7 @@
 
 pub(super) mod ollama;
 pub(super) mod openai;
-mod request;
+pub(super) mod request;
 pub(super) mod tokens;
 
 use std::sync::Arc;
@@ -48,17 +48,4 @@ fn model(state: &AppState, name: Option<&str>) -> Result<Arc<ServedModel>, ApiEr
 /// Seconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// Runs work that takes long enough to hold up other requests (writing a long text in tokens).
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => {
-            tracing::error!(%error, "preparing a request failed");
-            Err(ApiError::internal())
-        }
-    }
 }
