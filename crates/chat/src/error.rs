@@ -1,5 +1,6 @@
 //! What can go wrong between a request and its answer, with what to do about it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the generator could not start, or why an accepted request ended without an answer.
@@ -15,9 +16,18 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The engine failed during this request and was started again.
-    #[error("the engine failed during this request and was restarted; send the request again")]
-    EngineFailed,
+    /// The engine failed during this request and is started again.
+    #[error("the engine failed during this request and is restarted; send the request again")]
+    EngineFailed {
+        /// What the engine said; for a log, not for the client.
+        reason: Arc<str>,
+    },
+    /// The engine failed and could not be started again.
+    #[error("the engine failed and could not be started again; restart the server")]
+    EngineGone {
+        /// What the engine said at the last attempt; for a log, not for the client.
+        reason: Arc<str>,
+    },
     /// The program is ending.
     #[error("the server is shutting down; send the request again in a moment")]
     ShuttingDown,
@@ -33,7 +43,7 @@ pub enum Error {
     ContextOverflow {
         /// Tokens that the conversation needs.
         prompt_tokens: usize,
-        /// Tokens of the context window, less what is kept free for the answer.
+        /// Tokens of the context window.
         context_tokens: usize,
     },
 }
@@ -61,9 +71,12 @@ pub enum SubmitError {
         /// Tokens of the context window.
         context_tokens: usize,
     },
-    /// The program is ending, or its engine could not be started again.
+    /// The program is ending.
     #[error("the server is shutting down; try again in a moment")]
     ShuttingDown,
+    /// The engine failed and could not be started again.
+    #[error("the engine failed and could not be started again; restart the server")]
+    EngineGone,
     /// A field of the request is out of range.
     #[error("`{param}` {message}")]
     Invalid {

@@ -1,9 +1,7 @@
 //! One turn: the conversation so far becomes a request to the generator.
 //!
-//! The whole conversation is fed to the model every time. The order of a turn is fixed: judge the
-//! prompt, wrap it in the primary prompts, fit it into the window ([`crate::context`]), generate
-//! ([`crate::Generator`]), judge the answer before it is released. Judging and wrapping belong into
-//! [`Turn::prepare`], before the fit, so that no caller can forget them.
+//! The whole conversation is fed to the model every time: written in tokens, fitted into the window
+//! ([`crate::context`]), and handed to the generator ([`crate::Generator`]).
 
 use model::Sampling;
 use tokenizer::{ChatFormat, Conversation, Tokenizer};

@@ -93,6 +93,7 @@ error-queue-full = The server is busy. Try again in { $seconds ->
 error-shutting-down = The server is about to stop. Try again in a moment.
 error-too-long = This message needs { $prompt } tokens, but the model can read { $context } with room for an answer. Shorten it.
 error-engine = The model failed on this request. Try again.
+error-engine-gone = The model has failed and could not be started again. Whoever runs this server must restart it.
 error-empty = Write a message first.
 error-invalid = The server did not understand the request: { $message }
 error-conversation-too-long = This conversation is too long to send. Start a new chat.

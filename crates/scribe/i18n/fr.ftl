@@ -93,6 +93,7 @@ error-queue-full = Le serveur est occupé. Réessayez dans { $seconds ->
 error-shutting-down = Le serveur va s’arrêter. Réessayez dans un instant.
 error-too-long = Ce message demande { $prompt } jetons, mais le modèle peut en lire { $context } en gardant la place d’une réponse. Raccourcissez-le.
 error-engine = Le modèle a échoué sur cette demande. Réessayez.
+error-engine-gone = Le modèle a échoué et n’a pas pu être relancé. La personne qui gère ce serveur doit le redémarrer.
 error-empty = Écrivez d’abord un message.
 error-invalid = Le serveur n’a pas compris la demande : { $message }
 error-conversation-too-long = Cette conversation est trop longue pour être envoyée. Commencez une nouvelle discussion.

@@ -6,5 +6,6 @@ pub mod command;
 pub mod config;
 pub mod fetch;
 pub mod loading;
+mod random;
 pub mod terminal;
 pub mod web;

@@ -227,7 +227,8 @@ fn describe(path: &Path) -> Result<ModelDetails, Error> {
         .chunk_by(|left, right| left.dtype == right.dtype)
         .max_by_key(|group| group.iter().map(TensorInfo::elements).sum::<u64>())
         .map_or_else(String::new, |group| group[0].dtype.name().to_owned());
-    Ok(ModelDetails { parameters, bytes, quantization, ..ModelDetails::default() })
+    let format = if path.is_dir() { "safetensors" } else { "gguf" };
+    Ok(ModelDetails { parameters, bytes, format, quantization, ..ModelDetails::default() })
 }
 
 fn modified_seconds(path: &Path) -> u64 {

@@ -1,5 +1,6 @@
 //! Everything that a person reads on standard output and standard error passes through here.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
@@ -38,6 +39,8 @@ pub struct Terminal {
     paint_out: bool,
     paint_err: bool,
     live: bool,
+    /// Whether standard output is a terminal, which obeys control characters.
+    screen: bool,
     options: TerminalOptions,
 }
 
@@ -60,20 +63,11 @@ impl Terminal {
             paint_out: paint(out.is_terminal()),
             paint_err: paint(err.is_terminal()),
             live: err.is_terminal() && !options.no_progress && options.verbosity >= 0,
+            screen: out.is_terminal(),
             out: Box::new(out),
             err: Box::new(err),
             options,
         }
-    }
-
-    /// A terminal that writes where it is told, without color and bars.
-    #[must_use]
-    pub fn into_writers(
-        out: Box<dyn Write + Send>,
-        err: Box<dyn Write + Send>,
-        options: TerminalOptions,
-    ) -> Self {
-        Self { out, err, paint_out: false, paint_err: false, live: false, options }
     }
 
     /// Whether a stream is colored that is, or is not, a terminal, when nobody says.
@@ -93,12 +87,14 @@ impl Terminal {
         writeln!(self.out, "{line}")
     }
 
-    /// A piece of the result, shown at once.
+    /// A piece of the result, shown at once. Whoever wrote it, on a terminal it is text and nothing
+    /// else; a pipe gets every byte.
     ///
     /// # Errors
     ///
     /// The writer's, a closed pipe among them.
     pub fn piece(&mut self, text: &str) -> io::Result<()> {
+        let text = if self.screen { without_controls(text) } else { text.into() };
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -235,18 +231,42 @@ impl fmt::Debug for Terminal {
     }
 }
 
+/// The text with U+FFFD for every control character but the end of a line and the tab.
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c });
+    Cow::Owned(shown.collect())
+}
+
 /// A number of bytes for people: `98.4 MB`, decimal as on a disk's label.
 #[must_use]
 pub fn bytes_for_people(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    for (unit, name) in UNITS {
-        if bytes >= unit {
-            // One decimal, rounded half up, without a detour through floating point.
-            let tenths = (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit);
-            return format!("{}.{} {name}", tenths / 10, tenths % 10);
-        }
+    match bytes {
+        1_000_000_000.. => format!("{} GB", tenths(bytes, 1_000_000_000)),
+        1_000_000.. => format!("{} MB", tenths(bytes, 1_000_000)),
+        1_000.. => format!("{} kB", tenths(bytes, 1_000)),
+        _ => format!("{bytes} B"),
     }
-    format!("{bytes} B")
+}
+
+/// A number of parameters as on model cards: `134.5 M`, with `space` before the unit.
+#[must_use]
+pub fn count_for_people(count: u64, space: &str) -> String {
+    match count {
+        1_000_000_000.. => format!("{}{space}B", tenths(count, 1_000_000_000)),
+        1_000_000.. => format!("{}{space}M", tenths(count, 1_000_000)),
+        1_000.. => format!("{}{space}K", tenths(count, 1_000)),
+        _ => count.to_string(),
+    }
+}
+
+/// Units with one decimal, rounded half up, without a detour through floating point.
+fn tenths(number: u64, unit: u64) -> String {
+    let tenths = (u128::from(number) * 10 + u128::from(unit) / 2) / u128::from(unit);
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]
@@ -258,5 +278,30 @@ mod tests {
         assert_eq!(bytes_for_people(999), "999 B");
         assert_eq!(bytes_for_people(98_362_432), "98.4 MB");
         assert_eq!(bytes_for_people(2_950_000_000), "3.0 GB");
+    }
+
+    #[test]
+    fn counts_are_rounded_as_on_model_cards() {
+        let counts = [
+            (999, "999"),
+            (260_000, "260.0K"),
+            (134_515_008, "134.5M"),
+            (1_543_714_304, "1.5B"),
+            (7_241_732_096, "7.2B"),
+        ];
+        for (count, expected) in counts {
+            assert_eq!(count_for_people(count, ""), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_model_writes_cannot_steer_the_terminal() {
+        let hostile = "a\tb\n\x1b]52;c;aGk=\x07\x1b[2J\u{9b}2J\r\x7fé";
+        let harmless = without_controls(hostile);
+        assert_eq!(
+            harmless,
+            "a\tb\n\u{fffd}]52;c;aGk=\u{fffd}\u{fffd}[2J\u{fffd}2J\u{fffd}\u{fffd}é"
+        );
+        assert!(matches!(without_controls("plain\n"), Cow::Borrowed(_)));
     }
 }

@@ -30,7 +30,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub struct GeneratorOptions {
     /// Slots, context window and cache.
     pub batch: BatchOptions,
-    /// Most requests that wait for a slot.
+    /// Most requests that wait although every slot is taken; 0 refuses them at once.
     pub queue: usize,
 }
 
@@ -56,8 +56,6 @@ pub struct GenerationRequest {
 pub struct GeneratorStats {
     /// Requests that wait for a slot.
     pub waiting: usize,
-    /// Most requests that may wait.
-    pub queue: usize,
     /// Requests that have a slot.
     pub live: usize,
     /// How often the engine failed and was started again.
@@ -111,6 +109,8 @@ enum Phase {
     Stopping,
     /// The thread is gone.
     Ended,
+    /// The thread is gone because there is no engine any more.
+    Gone,
 }
 
 /// A request in the queue.
@@ -175,29 +175,37 @@ impl Generator {
     /// # Errors
     ///
     /// Every [`SubmitError`]: the queue is full, the prompt does not fit, a number is out of range,
-    /// or the program is ending.
+    /// the program is ending, or the engine is gone.
     pub fn submit(&self, request: GenerationRequest) -> Result<Stream, SubmitError> {
         let shared = &self.handle.shared;
-        let (sequence, stop) = shared.checked(request)?;
+        let request = shared.checked(request)?;
         let mut state = shared.lock();
-        if state.phase != Phase::Serving {
-            return Err(SubmitError::ShuttingDown);
-        }
-        if state.waiting.len() >= shared.queue {
-            state.waiting.retain(|pending| !pending.events.is_closed());
-        }
-        if state.waiting.len() >= shared.queue {
-            let waiting = state.waiting.len();
-            return Err(SubmitError::QueueFull {
-                waiting,
-                retry_after: shared.retry_after(waiting),
-            });
-        }
-        let (events, stream) = Stream::new();
-        state.waiting.push_back(Pending { request: sequence, stop, events });
-        drop(state);
-        shared.changed.notify_all();
-        Ok(stream)
+        shared.check_room(&mut state)?;
+        Ok(shared.enqueue(state, request))
+    }
+
+    /// As [`Self::submit`], for a request that follows one that has just ended: it waits even if
+    /// the queue is full. As that one has given up its slot to the queue, the queue does not grow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::submit`], but for the full queue.
+    pub fn submit_next(&self, request: GenerationRequest) -> Result<Stream, SubmitError> {
+        let shared = &self.handle.shared;
+        let request = shared.checked(request)?;
+        let state = shared.lock();
+        state.phase.check()?;
+        Ok(shared.enqueue(state, request))
+    }
+
+    /// Whether a request would be let in now; asked before costly work on it.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::QueueFull`], [`SubmitError::ShuttingDown`] or [`SubmitError::EngineGone`].
+    pub fn check_room(&self) -> Result<(), SubmitError> {
+        let shared = &self.handle.shared;
+        shared.check_room(&mut shared.lock())
     }
 
     /// What the generator is doing at the moment.
@@ -206,7 +214,6 @@ impl Generator {
         let state = self.handle.shared.lock();
         GeneratorStats {
             waiting: state.waiting.len(),
-            queue: self.handle.shared.queue,
             live: state.live,
             restarts: state.restarts,
             batch: state.batch,
@@ -253,6 +260,32 @@ impl Drop for Handle {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Refuses where as many wait as may wait, those not counted for whom a slot is free.
+    fn check_room(&self, state: &mut State) -> Result<(), SubmitError> {
+        state.phase.check()?;
+        let room = self.queue.saturating_add(self.slots.saturating_sub(state.live));
+        if state.waiting.len() >= room {
+            state.waiting.retain(|pending| !pending.events.is_closed());
+        }
+        let waiting = state.waiting.len();
+        if waiting < room {
+            return Ok(());
+        }
+        Err(SubmitError::QueueFull { waiting, retry_after: self.retry_after(waiting) })
+    }
+
+    fn enqueue(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        (request, stop): (SequenceRequest, Vec<String>),
+    ) -> Stream {
+        let (events, stream) = Stream::new();
+        state.waiting.push_back(Pending { request, stop, events });
+        drop(state);
+        self.changed.notify_all();
+        stream
     }
 
     fn advance(&self, phase: Phase) {
@@ -303,6 +336,16 @@ impl Shared {
     fn retry_after(&self, waiting: usize) -> Duration {
         let rounds = u64::try_from(waiting / self.slots.max(1)).unwrap_or(u64::MAX);
         Duration::from_secs(rounds.saturating_add(1)).min(RETRY_AFTER_MAX)
+    }
+}
+
+impl Phase {
+    fn check(self) -> Result<(), SubmitError> {
+        match self {
+            Self::Serving => Ok(()),
+            Self::Draining | Self::Stopping | Self::Ended => Err(SubmitError::ShuttingDown),
+            Self::Gone => Err(SubmitError::EngineGone),
+        }
     }
 }
 

@@ -230,10 +230,81 @@ fn after_a_failure_of_the_engine_the_queue_is_served_by_a_new_one() {
             Generator::start_with(make, vocabulary, tokenizer.clone(), options(1, 4)).unwrap();
         let first = generator.submit(request(&tokenizer, "first", LONG)).unwrap();
         let second = generator.submit(request(&tokenizer, "second", 5)).unwrap();
-        assert!(matches!(all(first).failed, Some(Error::EngineFailed)));
+        let Some(Error::EngineFailed { reason }) = all(first).failed else { panic!("it failed") };
+        let expected = match fault {
+            Fault::Panic => "it panicked: planted",
+            Fault::Error => "at position 3",
+        };
+        assert!(reason.contains(expected), "{reason}");
         assert_eq!(all(second).done.unwrap().1.completion_tokens, 5);
         assert_eq!(generator.stats().restarts, 1);
     }
+}
+
+/// A generator whose first engine fails at its second step, and whose others `make` gives.
+fn failing_generator(
+    make: impl Fn(usize) -> Result<(), model::Error> + Send + 'static,
+) -> (Generator, Tokenizer) {
+    let (model, tokenizer) = tiny(None);
+    let vocabulary = model.config().vocab;
+    let made = AtomicUsize::new(0);
+    let make = move || {
+        let attempt = made.fetch_add(1, Ordering::Relaxed);
+        let steps_left = if attempt == 0 { 2 } else { usize::MAX };
+        if attempt > 0 {
+            make(attempt)?;
+        }
+        let batch = Batch::new(Arc::clone(&model), options(1, 4).batch)?;
+        Ok(Faulty { batch, steps_left, fault: Fault::Error })
+    };
+    let started = Generator::start_with(make, vocabulary, tokenizer.clone(), options(1, 4));
+    (started.unwrap(), tokenizer)
+}
+
+#[test]
+fn an_engine_that_cannot_be_made_at_once_is_made_a_little_later() {
+    let (generator, tokenizer) = failing_generator(|attempt| match attempt {
+        1 => panic!("planted"),
+        2 => Err(model::Error::Full),
+        _ => Ok(()),
+    });
+    let first = generator.submit(request(&tokenizer, "first", LONG)).unwrap();
+    let second = generator.submit(request(&tokenizer, "second", 5)).unwrap();
+    assert!(matches!(all(first).failed, Some(Error::EngineFailed { .. })));
+    assert_eq!(all(second).done.unwrap().1.completion_tokens, 5);
+    assert_eq!(generator.stats().restarts, 1, "attempts that fail are no restarts");
+}
+
+#[test]
+fn without_an_engine_everybody_is_told_so() {
+    let (generator, tokenizer) = failing_generator(|_| panic!("planted"));
+    let first = generator.submit(request(&tokenizer, "first", LONG)).unwrap();
+    let second = generator.submit(request(&tokenizer, "second", 5)).unwrap();
+    assert!(matches!(all(first).failed, Some(Error::EngineFailed { .. })));
+    let Some(Error::EngineGone { reason }) = all(second).failed else { panic!("it is gone") };
+    assert_eq!(&*reason, "it panicked: planted");
+    let refused = generator.submit(request(&tokenizer, "third", 5)).unwrap_err();
+    assert_eq!(refused, SubmitError::EngineGone);
+    assert_eq!(generator.check_room(), Err(SubmitError::EngineGone));
+    assert_eq!(generator.stats().restarts, 0);
+    generator.shutdown(Duration::from_secs(60));
+}
+
+#[test]
+fn whoever_finds_a_free_slot_does_not_count_as_waiting() {
+    let (generator, tokenizer) = generator(4, 0);
+    let told: Vec<Stream> =
+        (0..4).map(|_| generator.submit(request(&tokenizer, "at once", 5)).unwrap()).collect();
+    assert!(told.into_iter().all(|stream| all(stream).done.is_some()));
+    let (generator, tokenizer) = slow_generator(0);
+    let mut first = generator.submit(request(&tokenizer, "first", LONG)).unwrap();
+    wait_until_started(&mut first);
+    let refused = generator.submit(request(&tokenizer, "second", 5)).unwrap_err();
+    assert!(matches!(refused, SubmitError::QueueFull { waiting: 0, .. }), "{refused:?}");
+    assert_eq!(generator.check_room().unwrap_err(), refused);
+    let next = generator.submit_next(request(&tokenizer, "next", 5)).unwrap();
+    drop(first);
+    assert!(all(next).done.is_some(), "who follows one that had a slot has a place");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use model::{Batch, BatchStats, SequenceId, SequenceRequest, StopReason};
 use tokenizer::Tokenizer;
 use tokio::sync::mpsc;
 
-use super::{Pending, Phase, Shared};
+use super::{Pending, Phase, Shared, State};
 use crate::error::Error;
 use crate::event::{Event, Usage};
 use crate::stream::{Piece, TextStream, TokenInfo, Utf8Decoder};
@@ -44,6 +45,11 @@ impl Engine for Batch {
     }
 }
 
+/// First pause before another attempt to make an engine; the next ones are longer.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest such pause: after it no more attempts are made.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+
 /// Serves until the generator is stopped; a panic or an error of the engine fails the requests that
 /// it was serving, and a new engine takes the rest of the queue.
 pub(super) fn run<E: Engine>(
@@ -52,39 +58,85 @@ pub(super) fn run<E: Engine>(
     make: &impl Fn() -> Result<E, model::Error>,
 ) {
     let mut worker = Worker { shared, live: HashMap::new() };
-    let mut next = Some(engine);
-    while let Some(engine) = next {
+    let mut next = Ok(engine);
+    let gone = loop {
+        let engine = match next {
+            Ok(engine) => engine,
+            Err(reason) => break Some(reason),
+        };
         // The failed engine gives its memory back before the next one asks for it.
-        let ended = catch_unwind(AssertUnwindSafe(|| worker.serve(engine)));
-        if matches!(ended, Ok(Ok(()))) {
-            break;
-        }
-        for (_, live) in worker.live.drain() {
-            live.send(Event::Failed(Error::EngineFailed));
-        }
-        next = make().ok();
-        let mut state = shared.lock();
-        state.restarts += 1;
-        state.live = 0;
-    }
-    let failure = || Event::Failed(Error::ShuttingDown);
-    for (_, live) in worker.live.drain() {
-        live.send(failure());
-    }
+        let Err(reason) = guarded(|| worker.serve(engine)) else { break None };
+        worker.fail(|| Error::EngineFailed { reason: Arc::clone(&reason) });
+        next = restarted(shared, make);
+    };
+    let failure = || match &gone {
+        Some(reason) => Error::EngineGone { reason: Arc::clone(reason) },
+        None => Error::ShuttingDown,
+    };
+    worker.fail(failure);
     let mut state = shared.lock();
-    state.phase = Phase::Ended;
-    state.live = 0;
+    state.phase = state.phase.max(if gone.is_some() { Phase::Gone } else { Phase::Ended });
     for pending in state.waiting.drain(..) {
         // A receiver that is gone needs no answer.
-        drop(pending.events.send(failure()));
+        drop(pending.events.send(Event::Failed(failure())));
     }
     drop(state);
     shared.changed.notify_all();
 }
 
+/// Makes an engine again; what is missing for it, memory above all, may come back.
+fn restarted<E>(
+    shared: &Shared,
+    make: &impl Fn() -> Result<E, model::Error>,
+) -> Result<E, Arc<str>> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let made = guarded(make);
+        let mut state = shared.lock();
+        match made {
+            Ok(engine) => {
+                state.restarts += 1;
+                return Ok(engine);
+            }
+            Err(reason) if pause > PAUSE_MAX => return Err(reason),
+            Err(reason) => {
+                let stays = |state: &mut State| state.phase < Phase::Stopping;
+                let waited = shared.changed.wait_timeout_while(state, pause, stays);
+                let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                if state.phase >= Phase::Stopping {
+                    return Err(reason);
+                }
+                pause *= 2;
+            }
+        }
+    }
+}
+
+/// The result of `work`, or why there is none, panics included.
+fn guarded<T>(work: impl FnOnce() -> Result<T, model::Error>) -> Result<T, Arc<str>> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string().into()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("it panicked: {}", text.unwrap_or("without a message")).into())
+        }
+    }
+}
+
 struct Worker<'a> {
     shared: &'a Shared,
     live: HashMap<SequenceId, Live>,
+}
+
+/// What the thread does next.
+enum Next {
+    /// Lets a request in.
+    Request(Box<Pending>),
+    /// Computes for those that are live.
+    Step,
+    /// Ends.
+    End,
 }
 
 /// A request that has a slot.
@@ -127,36 +179,63 @@ impl Worker<'_> {
     /// Fills free slots from the queue, waiting if there is nothing to do. False: it is time to
     /// end.
     fn admit(&mut self, engine: &mut impl Engine) -> bool {
-        let mut state = self.shared.lock();
         loop {
-            state.live = self.live.len();
-            state.batch = engine.stats();
-            if state.phase >= Phase::Stopping {
-                return false;
-            }
-            state.waiting.retain(|pending| !pending.events.is_closed());
-            if self.live.is_empty() && state.waiting.is_empty() {
-                if state.phase == Phase::Draining {
-                    return false;
-                }
-                let waited = self.shared.changed.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let Some(pending) = state.waiting.pop_front() else { return true };
+            let pending = match self.next(engine.stats()) {
+                Next::Request(pending) => pending,
+                Next::Step => return true,
+                Next::End => return false,
+            };
             match engine.add(pending.request.clone()) {
                 Ok(id) => {
-                    let live = Live::new(pending);
+                    let live = Live::new(*pending);
                     live.send(Event::Admitted);
                     self.live.insert(id, live);
                 }
                 Err(model::Error::Full) if !self.live.is_empty() => {
-                    state.waiting.push_front(pending);
+                    let mut state = self.shared.lock();
+                    state.waiting.push_front(*pending);
+                    state.live = self.live.len();
                     return true;
                 }
                 Err(error) => drop(pending.events.send(Event::Failed(error.into()))),
             }
         }
+    }
+
+    /// What to do now. The lock is held for no longer than that takes to say.
+    fn next(&self, batch: BatchStats) -> Next {
+        let mut state = self.shared.lock();
+        state.batch = batch;
+        loop {
+            state.live = self.live.len();
+            if state.phase >= Phase::Stopping {
+                return Next::End;
+            }
+            state.waiting.retain(|pending| !pending.events.is_closed());
+            if self.live.len() < self.shared.slots
+                && let Some(pending) = state.waiting.pop_front()
+            {
+                // The slot is as good as taken.
+                state.live += 1;
+                return Next::Request(Box::new(pending));
+            }
+            if !self.live.is_empty() {
+                return Next::Step;
+            }
+            if state.phase == Phase::Draining {
+                return Next::End;
+            }
+            let waited = self.shared.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Fails all that are live.
+    fn fail(&mut self, error: impl Fn() -> Error) {
+        for (_, live) in self.live.drain() {
+            live.send(Event::Failed(error()));
+        }
+        self.shared.lock().live = 0;
     }
 
     /// Hands one event of the batch to its request.

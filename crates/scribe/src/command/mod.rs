@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod doctor;
 mod failure;
+mod log;
 mod models;
 mod plan;
 mod progress;
@@ -13,9 +14,10 @@ mod serve;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice as ClapColor, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::GlobalOptions;
@@ -36,7 +38,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
     about,
     long_about = "A ChatGPT of your own, in one program.\n\nWithout a command, `scribe` serves the \
                   default model: it fetches the model if it is not here yet, and prints the \
-                  address of the page.",
+                  address of the page. It takes all options of `scribe serve` then.",
     after_help = "Examples:\n  scribe                     Chat in the browser at \
                   http://127.0.0.1:8080\n  scribe chat                Chat in this terminal\n  \
                   scribe models list         See which models there are",
@@ -126,6 +128,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Err(error) => return tell_usage(&error, early_color(arguments)),
     };
     let terminal = Terminal::of_process(cli.global.terminal());
+    log::begin(terminal.verbosity());
     let mut session = Session { terminal, global: cli.global };
     let Some(command) = cli.command else { return Exit::Usage.code() };
     let result = match command {
@@ -152,13 +155,43 @@ fn run(arguments: &[OsString]) -> u8 {
 /// Parses the command line; without a command, it is one for `serve`.
 fn parse(arguments: &[OsString], settings: &Settings) -> Result<Cli, clap::Error> {
     let command = settings.apply(Cli::command().color(early_color(arguments)));
-    let cli = Cli::from_arg_matches(&command.clone().try_get_matches_from(arguments)?)?;
-    if cli.command.is_some() {
-        return Ok(cli);
+    match command.clone().try_get_matches_from(arguments) {
+        Ok(matches) => {
+            let cli = Cli::from_arg_matches(&matches)?;
+            if cli.command.is_some() {
+                return Ok(cli);
+            }
+        }
+        Err(error) if is_before_any_command(&error, arguments, &command) => {}
+        Err(error) => return Err(error),
     }
     let mut arguments = arguments.to_vec();
     arguments.insert(arguments.len().min(1), "serve".into());
     Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// Whether an option is unknown that stands before every command: it may be one of `serve`.
+fn is_before_any_command(
+    error: &clap::Error,
+    arguments: &[OsString],
+    command: &clap::Command,
+) -> bool {
+    let (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return false;
+    };
+    let words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    let mut before = words.take_while(|word| !word.starts_with(unknown.as_str()));
+    !before.any(|word| command.find_subcommand(word.as_ref()).is_some())
+}
+
+/// An address as people write it: numeric, or `localhost`.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
+        "write it as ADDRESS:PORT with a numeric address, such as 127.0.0.1:8080".to_owned()
+    })
 }
 
 /// The color of help and usage errors, which are shown before the options are known.
@@ -201,4 +234,16 @@ fn tell_usage(error: &clap::Error, color: ClapColor) -> u8 {
         err.write_all(render(err.is_terminal()).as_bytes())
     };
     if help { 0 } else { Exit::Usage.code() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_numeric_or_localhost() {
+        assert_eq!(parse_address("localhost:80"), Ok(([127, 0, 0, 1], 80).into()));
+        assert!(parse_address("[::1]:80").unwrap().is_ipv6());
+        assert!(parse_address("example.org:80").unwrap_err().contains("127.0.0.1:8080"));
+    }
 }

@@ -10,7 +10,7 @@ use super::doctor::available_memory_bytes;
 use super::{Failure, Session, models};
 use crate::config::EngineOptions;
 use crate::loading::Weights;
-use crate::terminal::{Terminal, bytes_for_people};
+use crate::terminal::{Terminal, bytes_for_people, count_for_people};
 
 /// Which model, and how it is to be run.
 #[derive(Debug, Args)]
@@ -121,7 +121,7 @@ fn lines(weights: &Weights, batch: &model::BatchOptions, plan: &MemoryPlan) -> V
             "{}: {}, {} parameters, {}; {} kernels, {} threads",
             weights.name,
             details.architecture,
-            count_for_people(details.parameters),
+            count_for_people(details.parameters, " "),
             details.quantization,
             device.kernels(),
             device.threads()
@@ -136,27 +136,4 @@ fn lines(weights: &Weights, batch: &model::BatchOptions, plan: &MemoryPlan) -> V
         ),
         format!("{} slots, {} tokens of context each", batch.slots, batch.context_tokens),
     ]
-}
-
-/// A number of parameters for people: `134.5 M`.
-pub(super) fn count_for_people(count: u64) -> String {
-    match count {
-        0..1_000_000 => format!("{count}"),
-        1_000_000..1_000_000_000 => {
-            format!("{}.{} M", count / 1_000_000, count / 100_000 % 10)
-        }
-        _ => format!("{}.{:02} B", count / 1_000_000_000, count / 10_000_000 % 100),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count_for_people;
-
-    #[test]
-    fn counts_are_short() {
-        assert_eq!(count_for_people(4096), "4096");
-        assert_eq!(count_for_people(134_515_008), "134.5 M");
-        assert_eq!(count_for_people(1_543_714_304), "1.54 B");
-    }
 }

@@ -1,5 +1,6 @@
 //! `scribe serve`: the page and the API, on this machine.
 
+use std::env::VarError;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -21,6 +22,9 @@ use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
 /// Shortest key that is taken: shorter ones can be guessed.
 const KEY_LENGTH_MIN: usize = 16;
 
+/// The variable that may hold the key itself.
+const KEY_VARIABLE: &str = "SCRIBE_API_KEY";
+
 /// Time for the generator's thread to end after the last request.
 const GENERATOR_GRACE: Duration = Duration::from_secs(1);
 
@@ -33,7 +37,7 @@ const GENERATOR_GRACE: Duration = Duration::from_secs(1);
 pub struct ServeOptions {
     /// Address to listen on; one that others can reach needs a key
     #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
-          value_parser = parse_address, value_name = "HOST:PORT", hide_env_values = true)]
+          value_parser = super::parse_address, value_name = "HOST:PORT", hide_env_values = true)]
     address: SocketAddr,
 
     /// Open the page in the browser
@@ -64,7 +68,7 @@ pub struct ServeOptions {
     )]
     alias: Vec<String>,
 
-    /// Requests that may wait for a slot; more are told to come back later
+    /// Requests that may wait when all slots are taken (0: none); more are told to come back later
     #[arg(
         long,
         env = "SCRIBE_QUEUE",
@@ -185,15 +189,22 @@ fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<()
     Ok(())
 }
 
-/// The key from the file, else from the environment; the text itself goes no further than here.
+/// The key from the file, else from [`KEY_VARIABLE`]; the text itself goes no further than here.
 fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure> {
     let text = match file {
         Some(path) => fs::read_to_string(path).map_err(|error| {
             Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
         })?,
-        None => match std::env::var("SCRIBE_API_KEY") {
+        None => match std::env::var(KEY_VARIABLE) {
             Ok(text) => text,
-            Err(_) => return Ok(None),
+            Err(VarError::NotPresent) => return Ok(None),
+            // Serving without a key is not what was asked for.
+            Err(VarError::NotUnicode(_)) => {
+                return Err(Failure::usage(
+                    format!("the key in {KEY_VARIABLE} is no valid text"),
+                    "make one with `openssl rand -hex 32`",
+                ));
+            }
         },
     };
     let key = text.trim();
@@ -229,18 +240,12 @@ fn url(bound: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(host, bound.port()))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
-        "write it as ADDRESS:PORT with a numeric address, such as 127.0.0.1:8080".to_owned()
-    })
-}
-
 /// Whether some program took the address.
 fn open_in_browser(url: &str) -> bool {
     ["xdg-open", "open"].into_iter().any(|program| {
         Command::new(program)
             .arg(url)
+            .env_remove(KEY_VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -254,10 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_numeric_or_localhost() {
-        assert_eq!(parse_address("localhost:80"), Ok(([127, 0, 0, 1], 80).into()));
-        assert!(parse_address("[::1]:80").unwrap().is_ipv6());
-        assert!(parse_address("example.org:80").unwrap_err().contains("127.0.0.1:8080"));
+    fn an_address_of_all_networks_is_opened_as_this_machine() {
         assert_eq!(url(([0, 0, 0, 0], 81).into()), "http://127.0.0.1:81");
     }
 

@@ -3,6 +3,8 @@
 use chat::Sampling;
 use clap::Args;
 
+use crate::command::Failure;
+
 /// Heading of these options.
 const SAMPLING: &str = "Sampling options";
 
@@ -46,6 +48,17 @@ pub struct SamplingOptions {
 }
 
 impl SamplingOptions {
+    /// Checks the numbers that are given, before any model is read.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names the first one that is out of range.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.over(&Sampling::default(), 0).check(usize::MAX).map_err(|error| {
+            Failure::usage(error.to_string(), "`scribe chat --help` says what each number does")
+        })
+    }
+
     /// The model's advice with these options in its place where they are given.
     #[must_use]
     pub fn over(&self, advice: &Sampling, seed: u64) -> Sampling {

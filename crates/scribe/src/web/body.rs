@@ -10,13 +10,15 @@ use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::fields;
 use super::state::{AppState, Limits};
+use super::{fields, work};
 
 /// Most bytes that are read and thrown away so that a client with too long a body hears of it.
 const DRAIN_BYTES_MAX: usize = 16 << 20;
 /// Longest time spent on that.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longest body that is parsed where it arrives; longer ones would hold up other requests.
+const PARSED_AT_ONCE: usize = 16 << 10;
 
 /// A request's body as a JSON object. The content type is not looked at: many small clients leave
 /// it at what their library sends.
@@ -28,7 +30,10 @@ impl FromRequest<AppState> for JsonObject {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let body = read(request, state.limits()).await?;
-        fields::parse(&body).map(Self)
+        if body.len() <= PARSED_AT_ONCE {
+            return fields::parse(&body).map(Self);
+        }
+        work::run(state, move || fields::parse(&body).map(Self)).await
     }
 }
 

@@ -167,6 +167,13 @@ impl ApiError {
         Self { retry_after: Some(Duration::from_secs(1)), ..error }.with_code("shutting_down")
     }
 
+    /// 503: the engine failed for good.
+    pub fn engine_gone() -> Self {
+        let message = "The engine failed and could not be started again. The server must be \
+                       restarted; its log says why.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).with_code("engine_gone")
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -197,6 +204,12 @@ impl ApiError {
         self.tokens
     }
 
+    /// A name for every refusal, under which it is logged and counted.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.code.unwrap_or("invalid_value")
+    }
+
     /// The object under `error`, also sent in the middle of a stream.
     #[must_use]
     pub fn body(&self) -> Value {
@@ -208,7 +221,7 @@ impl ApiError {
         }})
     }
 
-    /// The answer with this error and another body (Ollama's clients read another shape).
+    /// The answer with this error and another body.
     pub fn into_response_with(self, body: Value) -> Response {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -220,15 +233,11 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // Handed to the outer layers, which log and count it.
-        response.extensions_mut().insert(ErrorCode(self.code.unwrap_or("invalid_value")));
+        // Handed to the outer layers, which log it, count it, and say it in another dialect.
+        response.extensions_mut().insert(self);
         response
     }
 }
-
-/// The code of the error that a response carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorCode(pub &'static str);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -245,6 +254,7 @@ impl From<chat::SubmitError> for ApiError {
                 Self::context_overflow("prompt", prompt_tokens, context_tokens)
             }
             chat::SubmitError::ShuttingDown => Self::shutting_down(),
+            chat::SubmitError::EngineGone => Self::engine_gone(),
             chat::SubmitError::Invalid { param, message } => {
                 Self::invalid(param, format!("'{param}' {message}."))
             }
@@ -260,7 +270,14 @@ impl From<chat::Error> for ApiError {
             chat::Error::ContextOverflow { prompt_tokens, context_tokens } => {
                 Self::context_overflow("messages", prompt_tokens, context_tokens)
             }
-            chat::Error::EngineFailed => Self::generation_failed(error.to_string()),
+            chat::Error::EngineFailed { ref reason } => {
+                tracing::error!(%reason, "the engine failed and is restarted");
+                Self::generation_failed(error.to_string())
+            }
+            chat::Error::EngineGone { reason } => {
+                tracing::error!(%reason, "the engine failed and could not be started again");
+                Self::engine_gone()
+            }
             other => {
                 tracing::error!(error = %other, "a request failed in the engine");
                 Self::generation_failed("The engine failed on this request. Send it again.")

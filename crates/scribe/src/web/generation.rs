@@ -11,6 +11,14 @@ use super::error::ApiError;
 use super::metrics::{Place, Took};
 use super::state::{AppState, ServedModel};
 
+/// What came before a request at the generator.
+#[derive(Clone, Copy, Debug)]
+enum Follows {
+    Nothing,
+    /// One of the same HTTP request, which has just ended.
+    Another,
+}
+
 /// One request at the generator. Dropping it cancels the request.
 #[derive(Debug)]
 struct Generation {
@@ -28,8 +36,12 @@ impl Generation {
         state: &AppState,
         model: &ServedModel,
         request: GenerationRequest,
+        follows: Follows,
     ) -> Result<Self, chat::SubmitError> {
-        let stream = model.generator.submit(request)?;
+        let stream = match follows {
+            Follows::Nothing => model.generator.submit(request)?,
+            Follows::Another => model.generator.submit_next(request)?,
+        };
         state.metrics().submitted();
         Ok(Self {
             stream,
@@ -48,7 +60,9 @@ impl Generation {
             return Poll::Ready(None);
         }
         self.stream.poll_next(context).map(|event| {
-            let event = event.unwrap_or(Event::Failed(chat::Error::EngineFailed));
+            let event = event.unwrap_or_else(|| {
+                Event::Failed(chat::Error::EngineFailed { reason: "it ended unheard".into() })
+            });
             self.count(&event);
             Some(event)
         })
@@ -72,10 +86,8 @@ impl Generation {
                 let total = self.submitted.elapsed();
                 metrics.completed(&Took { total, decoding, usage: *usage });
             }
-            Event::Failed(_) => {
-                self.ended = true;
-                metrics.failed("generation_failed");
-            }
+            // Whoever tells the client counts it.
+            Event::Failed(_) => self.ended = true,
             // More text is nothing to count.
             _ => {}
         }
@@ -130,21 +142,17 @@ impl Choices {
             running: Vec::new(),
             turn: 0,
         };
-        match choices.refill() {
-            Ok(()) => Ok(choices),
-            Err(error) => {
-                state.metrics().failed(error.code().unwrap_or("invalid_value"));
-                Err(error)
-            }
-        }
+        choices.refill(Follows::Nothing)?;
+        Ok(choices)
     }
 
     /// Submits more as long as there are slots. A full queue is an error only for the first one:
-    /// the others wait for those before them.
-    fn refill(&mut self) -> Result<(), ApiError> {
+    /// the others wait for those before them, and follow them when all of those have ended.
+    fn refill(&mut self, follows: Follows) -> Result<(), ApiError> {
         while self.running.len() < self.model.generator.slots().max(1) {
             let Some((index, request)) = self.waiting.pop_front() else { break };
-            match Generation::submit(&self.state, &self.model, request.clone()) {
+            let follows = if self.running.is_empty() { follows } else { Follows::Nothing };
+            match Generation::submit(&self.state, &self.model, request.clone(), follows) {
                 Ok(generation) => self.running.push((index, generation)),
                 Err(chat::SubmitError::QueueFull { .. }) if !self.running.is_empty() => {
                     self.waiting.push_front((index, request));
@@ -177,7 +185,7 @@ impl Choices {
                     if matches!(event, Event::Done { .. }) {
                         self.running.remove(place);
                         self.turn = place;
-                        if let Err(error) = self.refill() {
+                        if let Err(error) = self.refill(Follows::Another) {
                             self.end();
                             return Poll::Ready(Some(Err(error)));
                         }
@@ -190,10 +198,18 @@ impl Choices {
         if self.running.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Cancels all that is left.
+    /// Cancels all that is left, which is not the client's doing.
     fn end(&mut self) {
         self.waiting.clear();
+        for (_, generation) in &mut self.running {
+            generation.ended = true;
+        }
         self.running.clear();
+    }
+
+    /// Counts an error that the client is told in the middle of its answer.
+    pub(super) fn count(&self, error: &ApiError) {
+        self.state.metrics().failed(error.name());
     }
 
     /// Waits for all choices, in their order.

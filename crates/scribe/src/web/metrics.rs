@@ -38,6 +38,7 @@ pub struct Metrics {
     queue_size: IntGauge,
     batch_size: IntGauge,
     connections: IntGauge,
+    stalls: IntCounter,
     restarts: IntGauge,
 }
 
@@ -122,6 +123,10 @@ impl Metrics {
             queue_size: made.gauge("scribe_queue_size", "Requests that wait for a slot."),
             batch_size: made.gauge("scribe_batch_current_size", "Requests that have a slot."),
             connections: made.gauge("scribe_connections", "Open connections."),
+            stalls: made.counter(
+                "scribe_connections_stalled",
+                "Connections cut because the client did not read its answer.",
+            ),
             restarts: made
                 .gauge("scribe_engine_restarts", "Restarts of the engine after a failure."),
             registry,
@@ -150,7 +155,7 @@ impl Metrics {
 
     /// A client did not read its answer for too long.
     pub fn stalled(&self) {
-        self.cancelled.with_label_values(&["slow_reader"]).inc();
+        self.stalls.inc();
     }
 
     /// A request got its slot.

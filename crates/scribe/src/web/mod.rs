@@ -11,13 +11,13 @@ mod layers;
 pub mod markdown;
 pub mod metrics;
 pub mod pages;
-mod random;
 pub mod shutdown;
 pub mod state;
 mod streaming;
+mod work;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -47,6 +47,7 @@ pub fn app(state: AppState) -> Router {
         .route("/tokenizer_info", get(tokens::info))
         .route("/api/version", get(ollama::models::version))
         .route("/api/tags", get(ollama::models::tags))
+        .route("/api/ps", get(ollama::models::running))
         .route("/api/show", post(ollama::models::show))
         .route("/api/chat", post(ollama::generate::chat))
         .route("/api/generate", post(ollama::generate::generate))
@@ -57,6 +58,7 @@ pub fn app(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), layers::wait_for_models))
         .layer(from_fn_with_state(state.clone(), guard::check))
         .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::speak_the_dialect))
         .layer(from_fn_with_state(state.clone(), layers::observe))
         .with_state(state)
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chat::{Generator, Sampling};
 use tokenizer::{ChatFormat, Tokenizer};
+use tokio::sync::Semaphore;
 
 use super::guard::KeyDigest;
 use super::metrics::Metrics;
+use super::work;
 
 /// Shared by all connections; cloning is cheap.
 #[derive(Clone, Debug)]
@@ -22,6 +24,7 @@ struct Inner {
     models: OnceLock<Vec<Arc<ServedModel>>>,
     options: ServeOptions,
     metrics: Metrics,
+    work_places: Arc<Semaphore>,
 }
 
 /// A model that answers requests, and what the API tells about it.
@@ -54,6 +57,8 @@ pub struct ModelDetails {
     pub architecture: String,
     /// How many weights it has.
     pub parameters: u64,
+    /// The container's name, `gguf` or `safetensors`.
+    pub format: &'static str,
     /// How they are stored, such as `Q4_1`.
     pub quantization: String,
     /// Bytes on disk.
@@ -145,7 +150,8 @@ impl AppState {
     /// [`AppState::ready`].
     #[must_use]
     pub fn loading(options: ServeOptions) -> Self {
-        let inner = Inner { models: OnceLock::new(), options, metrics: Metrics::new() };
+        let (models, metrics) = (OnceLock::new(), Metrics::new());
+        let inner = Inner { models, options, metrics, work_places: work::places() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -194,6 +200,12 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits
+    }
+
+    /// Places for work that is done off the async threads.
+    #[must_use]
+    pub(super) fn work_places(&self) -> &Arc<Semaphore> {
+        &self.inner.work_places
     }
 
     /// What is counted.

@@ -29,6 +29,8 @@ const FRAME_BYTES: usize = 16 << 10;
 pub(super) trait Writer: Send + Unpin + 'static {
     /// Writes what `event` of choice `index` means for the client, perhaps nothing.
     fn event(&mut self, index: usize, event: Event, out: &mut Out);
+    /// Writes what was held back of the events so far; no more of them is ready.
+    fn flush(&mut self, _out: &mut Out) {}
     /// Writes the end of an answer that is complete.
     fn end(&mut self, out: &mut Out);
     /// Writes that the answer is not going to be complete.
@@ -52,6 +54,17 @@ pub(super) enum Format {
 }
 
 impl Out {
+    /// An empty frame.
+    pub(super) fn new(format: Format) -> Self {
+        Self { text: String::new(), format }
+    }
+
+    /// What the frame says so far.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Adds one message.
     pub(super) fn message(&mut self, message: &impl Serialize) {
         match serde_json::to_string(message) {
@@ -76,10 +89,11 @@ pub(super) fn respond(
     format: Format,
     heartbeat: Duration,
 ) -> Response {
-    let out = Out { text: String::new(), format };
+    let out = Out::new(format);
     let beat = Box::pin(sleep(heartbeat));
     let choices = Some(choices);
-    let body = Body::new(StreamBody { choices, writer, out, heartbeat, beat });
+    let span = tracing::Span::current();
+    let body = Body::new(StreamBody { choices, writer, out, heartbeat, beat, span });
     let mut response = Response::new(body);
     let content_type = match format {
         Format::Events => "text/event-stream; charset=utf-8",
@@ -100,6 +114,8 @@ struct StreamBody<W> {
     out: Out,
     heartbeat: Duration,
     beat: Pin<Box<Sleep>>,
+    /// The request's, so that what is logged while it is answered has its id.
+    span: tracing::Span,
 }
 
 impl<W: Writer> http_body::Body for StreamBody<W> {
@@ -111,6 +127,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
+        let _within = this.span.clone().entered();
         while let Some(choices) = &mut this.choices {
             if this.out.text.len() >= FRAME_BYTES {
                 break;
@@ -120,6 +137,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
                     this.writer.event(index, event, &mut this.out);
                 }
                 Poll::Ready(Some(Err(error))) => {
+                    choices.count(&error);
                     this.writer.error(&error, &mut this.out);
                     this.choices = None;
                 }
@@ -130,6 +148,7 @@ impl<W: Writer> http_body::Body for StreamBody<W> {
                 Poll::Pending => break,
             }
         }
+        this.writer.flush(&mut this.out);
         if this.out.text.is_empty() {
             if this.choices.is_none() {
                 return Poll::Ready(None);

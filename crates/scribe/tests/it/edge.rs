@@ -204,7 +204,7 @@ async fn whoever_does_not_read_is_cut() {
     let client = socket.connect(server.address).await.unwrap();
     let text = post(server.address, "/v1/chat/completions", &body);
     write(&client, &text).await;
-    wait_for(&server.state, "scribe_request_cancelled{where=\"slow_reader\"} 1").await;
+    wait_for(&server.state, "scribe_connections_stalled 1").await;
     wait_for(&server.state, "scribe_batch_current_size 0").await;
     wait_for(&server.state, "scribe_connections 0").await;
 }

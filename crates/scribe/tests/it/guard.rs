@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::server::{Answer, Setup, app, chat_body, get, post, request, send};
 
 /// Every route but the page's own files, with its method.
-const ROUTES: [(&str, Method); 16] = [
+const ROUTES: [(&str, Method); 17] = [
     ("/metrics", Method::GET),
     ("/v1/models", Method::GET),
     ("/v1/models/tiny-chat", Method::GET),
@@ -18,6 +18,7 @@ const ROUTES: [(&str, Method); 16] = [
     ("/tokenizer_info", Method::GET),
     ("/api/version", Method::GET),
     ("/api/tags", Method::GET),
+    ("/api/ps", Method::GET),
     ("/api/show", Method::POST),
     ("/api/chat", Method::POST),
     ("/api/generate", Method::POST),
@@ -46,7 +47,13 @@ async fn without_the_key_nothing_but_a_sign_of_life_and_the_page() {
         ];
         for asked in tries {
             let answer = send(&app, asked).await;
-            assert_eq!(answer.refusal(), (401, None, Some("invalid_api_key".into())), "{path}");
+            if path.starts_with("/api/") {
+                // Ollama's clients read another shape.
+                assert_eq!(answer.status, 401, "{path}");
+                assert!(answer.json()["error"].is_string(), "{}", answer.text);
+            } else {
+                assert_eq!(answer.refusal(), (401, None, Some("invalid_api_key".into())), "{path}");
+            }
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
             texts.insert(answer.text);
         }
@@ -55,7 +62,7 @@ async fn without_the_key_nothing_but_a_sign_of_life_and_the_page() {
             assert_ne!(answer.status.as_u16(), 401, "{path} with {name}");
         }
     }
-    assert_eq!(texts.len(), 1, "one fixed text tells nothing: {texts:?}");
+    assert_eq!(texts.len(), 2, "one fixed text tells nothing: {texts:?}");
     for path in ["/health", "/"] {
         assert_eq!(get(&app, path).await.status, 200, "{path}");
     }
@@ -64,11 +71,19 @@ async fn without_the_key_nothing_but_a_sign_of_life_and_the_page() {
 #[tokio::test]
 async fn the_form_of_the_page_needs_the_key_too() {
     let (app, _) = app(&Setup { key: Some("sk-test"), ..Setup::default() });
-    let mut asked = request(Method::POST, "/", "message=hello&history=%5B%5D");
-    let form = "application/x-www-form-urlencoded".parse().unwrap();
-    asked.headers_mut().insert("content-type", form);
-    let answer = send(&app, asked).await;
-    assert_eq!(answer.status, 401, "{}", answer.text);
+    let history = r#"[{"role":"user","content":"a"},{"role":"assistant","content":"**bold**"}]"#;
+    for (key, status) in [("", 401), ("sk-wrong", 401), ("sk-test", 200)] {
+        let fields = [("prompt", "hello"), ("history", history), ("key", key), ("max_tokens", "4")];
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        let mut asked = request(Method::POST, "/", body.extend_pairs(fields).finish());
+        let form = "application/x-www-form-urlencoded".parse().unwrap();
+        asked.headers_mut().insert("content-type", form);
+        let answer = send(&app, asked).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        let rendered = answer.text.contains("<strong>bold</strong>");
+        assert_eq!(rendered, status == 200, "nothing is rendered for strangers");
+        assert!(answer.text.contains("**bold**"), "the conversation is not lost");
+    }
 }
 
 #[tokio::test]
@@ -117,6 +132,9 @@ async fn wrong_paths_methods_and_bodies_are_told_in_the_same_shape() {
     let (app, _) = app(&Setup::default());
     let unknown = get(&app, "/v1/nothing").await;
     assert_eq!(unknown.refusal(), (404, None, Some("unknown_url".into())));
+    for path in ["/v1/models/%ff", "/static/0/none.js", "/static/%ff/main.js"] {
+        assert_eq!(get(&app, path).await.refusal().2.as_deref(), Some("unknown_url"), "{path}");
+    }
     let wrong = get(&app, "/v1/chat/completions").await;
     assert_eq!(wrong.refusal(), (405, None, Some("method_not_allowed".into())));
     assert_eq!(wrong.headers["allow"], "POST");

@@ -8,8 +8,11 @@ use serde_json::{Map, Value, json};
 use crate::server::{NAME, Setup, app, post};
 
 /// Fields that some handler reads.
-const FIELDS: [&str; 34] = [
+const FIELDS: [&str; 37] = [
     "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "texts",
     "prompt",
     "content",
     "model",
@@ -45,8 +48,8 @@ const FIELDS: [&str; 34] = [
     "with_pieces",
 ];
 
-/// Every route that takes a body.
-const ROUTES: [&str; 7] = [
+/// Every route that takes JSON.
+const ROUTES: [&str; 9] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/tokenize",
@@ -54,6 +57,8 @@ const ROUTES: [&str; 7] = [
     "/api/chat",
     "/api/generate",
     "/api/show",
+    "/chat",
+    "/chat/html",
 ];
 
 /// Values at and beyond the edges of what fields may be.
@@ -120,6 +125,9 @@ async fn no_body_makes_the_server_fail() {
         let answer = post(&app, path, &body).await;
         match answer.status.as_u16() {
             200 => good += 1,
+            400 if path.starts_with("/chat") => {
+                assert!(answer.json()["error"]["message"].is_string())
+            }
             400 | 404 if path.starts_with("/api/") => assert!(answer.json()["error"].is_string()),
             400 | 404 => drop(answer.refusal()),
             status => panic!("{status} to {body} at {path}: {}", answer.text),

@@ -1,8 +1,9 @@
 //! Ollama's dialect.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::server::{ALIAS, Answer, NAME, Setup, app, get, post};
+use crate::server::{ALIAS, Answer, NAME, Setup, app, get, post, request, send};
 
 fn lines(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.headers["content-type"], "application/x-ndjson", "{}", answer.text);
@@ -97,6 +98,16 @@ async fn models_are_listed_and_shown() {
     let shown = post(&app, "/api/show", &json!({ "model": NAME })).await.good();
     assert_eq!(shown["model_info"]["llama.context_length"], crate::server::CONTEXT);
     assert_eq!(shown["capabilities"], json!(["completion"]));
+    let tagged = post(&app, "/api/show", &json!({ "model": format!("{NAME}:latest") })).await;
+    assert_eq!(tagged.good(), shown);
+    let running = get(&app, "/api/ps").await.good();
+    assert_eq!(running["models"].as_array().unwrap().len(), 1, "an alias is no second model");
+    for model in [&tags["models"][0], &running["models"][0]] {
+        let digest = model["digest"].as_str().unwrap();
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(model["details"]["parameter_size"], "260.0K");
+        assert_eq!(model["details"]["format"], "gguf");
+    }
     let version = get(&app, "/api/version").await.good();
     assert!(version["version"].as_str().unwrap().contains('.'));
 }
@@ -116,5 +127,41 @@ async fn errors_are_strings() {
         let answer = post(&app, path, &body).await;
         assert_eq!(answer.status.as_u16(), status, "{path} {body}");
         assert!(answer.json()["error"].is_string(), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn zero_is_a_seed_and_minus_one_asks_for_any() {
+    let (app, _) = app(&Setup::default());
+    let answer = async |seed: i64| {
+        let options = json!({ "num_predict": 24, "seed": seed });
+        let body = chat_body(&json!({ "stream": false, "options": options }));
+        post(&app, "/api/chat", &body).await.good()["message"]["content"].clone()
+    };
+    assert_eq!(answer(0).await, answer(0).await);
+    assert_ne!(answer(-1).await, answer(-1).await);
+}
+
+#[tokio::test]
+async fn refusals_of_every_layer_are_strings() {
+    let (app, _) = app(&Setup { key: Some("sk-test"), ..Setup::default() });
+    let with_key = |method, path: &str, host: &str| {
+        let mut asked = request(method, path, "{}");
+        asked.headers_mut().insert("x-api-key", "sk-test".parse().unwrap());
+        asked.headers_mut().insert("host", host.parse().unwrap());
+        asked
+    };
+    let cases = [
+        (request(Method::GET, "/api/tags", "{}"), 401),
+        (with_key(Method::GET, "/api/tags", "evil.example"), 403),
+        (with_key(Method::POST, "/api/pull", "localhost"), 404),
+        (with_key(Method::GET, "/api/chat", "localhost"), 405),
+    ];
+    for (asked, status) in cases {
+        let answer = send(&app, asked).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert!(answer.json()["error"].is_string(), "{}", answer.text);
+        assert_eq!(answer.headers.contains_key("allow"), status == 405);
     }
 }

@@ -96,6 +96,7 @@ pub(crate) fn served(setup: &Setup) -> ServedModel {
         details: ModelDetails {
             architecture: "llama".to_owned(),
             parameters: 260_000,
+            format: "gguf",
             quantization: "Q8_0".to_owned(),
             bytes: 558_400,
             sha256: None,

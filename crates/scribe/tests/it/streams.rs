@@ -153,3 +153,33 @@ async fn a_full_queue_is_told_with_when_to_come_back() {
         assert!(text.contains(line), "{line} in {text}");
     }
 }
+
+#[tokio::test]
+async fn several_choices_come_although_the_queue_is_full_between_them() {
+    let (app, _) = app(&Setup { slots: 1, queue: 1, slow: true, ..Setup::default() });
+    let stream = |more: Value| {
+        let mut body = chat_body(more);
+        body["stream"] = json!(true);
+        open(&app, request(Method::POST, CHAT, body.to_string()))
+    };
+    let several = stream(json!({ "n": 2, "max_tokens": 3 })).await;
+    let mut next = stream(json!({ "max_tokens": 400 })).await;
+    // The first choice of `several` has ended when `next` begins; then somebody else waits.
+    next.body_mut().frame().await.unwrap().unwrap();
+    let waiting = stream(json!({ "max_tokens": 3 })).await;
+    assert_eq!(waiting.status(), 200);
+    let full = stream(json!({})).await;
+    assert_eq!(full.status(), 429);
+    // Refused before its prompt is written in tokens, which would tell that it is too long.
+    for path in [CHAT, "/api/chat", "/chat", "/v1/completions"] {
+        let long = "far too long ".repeat(2_000);
+        let more = json!({ "messages": [{ "role": "user", "content": long }], "prompt": long });
+        assert_eq!(post(&app, path, &chat_body(more)).await.status, 429, "{path}");
+    }
+    // All three are read to their ends, as their clients would.
+    let ends = tokio::join!(Answer::of(several), Answer::of(next), Answer::of(waiting)).0;
+    let (events, done) = ends.events();
+    assert!(done && events.iter().all(|event| event.get("error").is_none()), "{events:?}");
+    let finished = events.iter().filter(|event| event["choices"][0]["finish_reason"] == "length");
+    assert_eq!(finished.count(), 2);
+}

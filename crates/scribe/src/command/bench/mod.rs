@@ -8,11 +8,10 @@ use std::num::NonZeroUsize;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::plan::count_for_people;
 use super::{Failure, Session, models};
 use crate::config::EngineOptions;
 use crate::loading::Weights;
-use crate::terminal::bytes_for_people;
+use crate::terminal::{bytes_for_people, count_for_people};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -172,7 +171,7 @@ fn show(session: &mut Session, row: &Row) -> Result<(), Failure> {
     let mut cells = vec![
         format!("{} {}", row.model, row.quantization),
         bytes_for_people(row.size_bytes),
-        count_for_people(row.parameters),
+        count_for_people(row.parameters, " "),
         row.kernels.clone(),
         row.threads.to_string(),
         row.test.clone(),

@@ -5,7 +5,6 @@ mod repl;
 mod turns;
 
 use std::io::{IsTerminal, Read};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::chat::{Generator, GeneratorOptions};
 use clap::Args;
@@ -14,6 +13,7 @@ use super::{Exit, Failure, Session, models};
 use crate::config::EngineOptions;
 use crate::config::sampling::SamplingOptions;
 use crate::loading::Loaded;
+use crate::random;
 use turns::{Ended, Talk};
 
 /// Longest text that is read from standard input.
@@ -53,12 +53,13 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
             "give a text, as in -p \"Hello\"",
         ));
     }
+    options.sampling.check()?;
     let located = models::locate(session, options.engine.model.as_deref())?;
     let loaded = models::load(session, &located, |progress| {
         Loaded::load(&located, &options.engine, progress)
     })?;
     let batch = loaded.weights.batch_options(&options.engine, 1)?;
-    let sampling = options.sampling.over(&loaded.sampling, seed_of_now());
+    let sampling = options.sampling.over(&loaded.sampling, random::bits());
     sampling.check(loaded.weights.model.config().vocab)?;
     let generator = Generator::start(
         loaded.weights.model.clone(),
@@ -89,14 +90,4 @@ fn read_stdin() -> Result<String, Failure> {
         ));
     }
     Ok(text)
-}
-
-/// A seed that differs from call to call; answers are reproduced with `--seed`.
-fn seed_of_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| {
-        let bytes = now.as_nanos().to_le_bytes();
-        u64::from_le_bytes([
-            bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
-        ])
-    })
 }

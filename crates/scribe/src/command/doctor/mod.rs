@@ -22,7 +22,7 @@ pub struct DoctorOptions {
 
     /// The address that `scribe serve` is to listen on
     #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
-          value_name = "HOST:PORT", hide_env_values = true)]
+          value_parser = super::parse_address, value_name = "HOST:PORT", hide_env_values = true)]
     address: SocketAddr,
 
     /// Which kernels are to compute [default: the fastest that this CPU has]

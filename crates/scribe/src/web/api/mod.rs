@@ -2,7 +2,7 @@
 
 pub(super) mod ollama;
 pub(super) mod openai;
-mod request;
+pub(super) mod request;
 pub(super) mod tokens;
 
 use std::sync::Arc;
@@ -20,10 +20,16 @@ use super::state::{AppState, ServedModel};
 
 /// `GET /health`: a sign of life, open to everybody, that tells nothing else.
 pub(super) async fn health(State(state): State<AppState>) -> Response {
-    if state.is_ready() {
-        return Json(json!({ "status": "ok" })).into_response();
+    if !state.is_ready() {
+        return ApiError::loading().into_response_with(json!({ "status": "loading" }));
     }
-    ApiError::loading().into_response_with(json!({ "status": "loading" }))
+    let gone = |model: &Arc<ServedModel>| {
+        model.generator.check_room() == Err(::chat::SubmitError::EngineGone)
+    };
+    if state.models().iter().any(gone) {
+        return ApiError::engine_gone().into_response_with(json!({ "status": "failed" }));
+    }
+    Json(json!({ "status": "ok" })).into_response()
 }
 
 /// `GET /metrics`: counters for Prometheus.
@@ -42,17 +48,4 @@ fn model(state: &AppState, name: Option<&str>) -> Result<Arc<ServedModel>, ApiEr
 /// Seconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// Runs work that takes long enough to hold up other requests (writing a long text in tokens).
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => {
-            tracing::error!(%error, "preparing a request failed");
-            Err(ApiError::internal())
-        }
-    }
 }

@@ -1,17 +1,20 @@
 //! Fields that requests of every dialect share, with their ranges.
 
-use chat::{STOP_BYTES_MAX, STOPS_MAX, Sampling};
+use chat::turn::{Prepared, Turn};
+use chat::{GenerationRequest, STOP_BYTES_MAX, STOPS_MAX, Sampling, derived_seed};
 use model::LOGIT_BIAS_MAX;
 use serde_json::Value;
 use tokenizer::{Message, Role};
 
+use crate::random;
 use crate::web::error::ApiError;
 use crate::web::fields::{Fields, wrong};
-use crate::web::random;
 use crate::web::state::ServedModel;
 
 /// Most messages of a conversation.
-const MESSAGES_MAX: usize = 2048;
+pub(in crate::web) const MESSAGES_MAX: usize = 2048;
+/// Highest temperature.
+pub(in crate::web) const TEMPERATURE_MAX: f32 = 2.0;
 /// Most completions of a prompt.
 const CHOICES_MAX: usize = 8;
 /// Most alternatives of a log-probability.
@@ -22,7 +25,7 @@ pub(super) fn sampling(fields: &Fields<'_>, model: &ServedModel) -> Result<Sampl
     let defaults = &model.sampling;
     let number = |name, range, default| fields.number(name, range).map(|n| n.unwrap_or(default));
     Ok(Sampling {
-        temperature: number("temperature", 0.0..=2.0, defaults.temperature)?,
+        temperature: number("temperature", 0.0..=TEMPERATURE_MAX, defaults.temperature)?,
         top_p: number("top_p", 0.0..=1.0, defaults.top_p)?,
         min_p: number("min_p", 0.0..=1.0, defaults.min_p)?,
         top_k: top_k(fields)?.unwrap_or(defaults.top_k),
@@ -61,6 +64,37 @@ fn logit_bias(fields: &Fields<'_>, vocabulary: usize) -> Result<Option<Vec<(u32,
         .filter(|object| object.len() <= LOGIT_BIAS_MAX)
         .and_then(|object| object.iter().map(entry).collect());
     entries.map(Some).ok_or_else(|| wrong(path, &must, value))
+}
+
+/// Writes a conversation in tokens. A template that refuses it is the request's fault.
+///
+/// # Errors
+///
+/// 400 if it cannot be written, or does not fit.
+pub(in crate::web) fn prepare(turn: Turn, model: &ServedModel) -> Result<Prepared, ApiError> {
+    let context_tokens = model.context_tokens();
+    turn.prepare(&model.tokenizer, &model.format, context_tokens).map_err(|error| match error {
+        chat::Error::Tokenizer(error) => {
+            ApiError::invalid("messages", format!("These messages cannot be written: {error}."))
+        }
+        other => other.into(),
+    })
+}
+
+/// The same request several times, each with its own seed.
+pub(super) fn repeated(request: &GenerationRequest, choices: usize) -> Vec<GenerationRequest> {
+    let numbered = (0..choices).map(|index| {
+        let mut request = request.clone();
+        request.sampling.seed = derived_seed(request.sampling.seed, index);
+        request
+    });
+    numbered.collect()
+}
+
+/// Whether a stream is to end with what it cost.
+pub(super) fn include_usage(fields: &Fields<'_>) -> Result<bool, ApiError> {
+    let options = fields.object("stream_options")?;
+    options.map_or(Ok(false), |options| options.flag("include_usage"))
 }
 
 /// Strings that end the answer.

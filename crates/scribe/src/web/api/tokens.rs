@@ -10,6 +10,7 @@ use crate::web::body::JsonObject;
 use crate::web::error::ApiError;
 use crate::web::fields::Fields;
 use crate::web::state::AppState;
+use crate::web::work;
 
 /// `POST /tokenize`: `prompt` (vLLM) or `content` (llama.cpp) as tokens.
 ///
@@ -32,7 +33,7 @@ pub(in crate::web) async fn tokenize(
     };
     let with_pieces = fields.flag("with_pieces")?;
     let text = text.to_owned();
-    api::off_the_runtime(move || {
+    work::run(&state, move || {
         let tokenizer = &model.tokenizer;
         let mut tokens: Vec<u32> =
             tokenizer.beginning_of_text().filter(|_| with_begin).into_iter().collect();
@@ -61,12 +62,15 @@ pub(in crate::web) async fn detokenize(
     State(state): State<AppState>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
-    let fields = Fields::new(&body);
-    let model = api::model(&state, fields.string("model")?)?;
-    let values = fields.list("tokens")?.ok_or_else(|| fields.missing("tokens"))?;
-    let tokens = ids(values, "tokens", &model.tokenizer)?;
-    let text = model.tokenizer.decode(&tokens);
-    Ok(Json(json!({ "prompt": text, "content": text })))
+    let model = api::model(&state, Fields::new(&body).string("model")?)?;
+    work::run(&state, move || {
+        let fields = Fields::new(&body);
+        let values = fields.list("tokens")?.ok_or_else(|| fields.missing("tokens"))?;
+        let tokens = ids(values, "tokens", &model.tokenizer)?;
+        let text = model.tokenizer.decode(&tokens);
+        Ok(Json(json!({ "prompt": text, "content": text })))
+    })
+    .await
 }
 
 /// `GET /tokenizer_info`: the special tokens and the chat template, by Hugging Face's names.

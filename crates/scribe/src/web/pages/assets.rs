@@ -5,14 +5,17 @@ use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+
+use crate::web::error::ApiError;
 
 /// A file as it is written in the source tree.
 struct Source {
@@ -107,12 +110,14 @@ pub(super) fn modules() -> impl Iterator<Item = &'static str> {
 
 /// `GET /static/{version}/{name}`.
 pub(super) async fn serve(
-    Path((version, name)): Path<(String, String)>,
+    uri: Uri,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Response, StatusCode> {
+) -> Result<Response, ApiError> {
     let assets = &*ASSETS;
-    let asset =
-        assets.assets.iter().find(|asset| asset.name == name).ok_or(StatusCode::NOT_FOUND)?;
+    let unknown = || ApiError::unknown_path(uri.path());
+    let Path((version, name)) = path.map_err(|_| unknown())?;
+    let asset = assets.assets.iter().find(|asset| asset.name == name).ok_or_else(unknown)?;
     let mut response = if headers.get(IF_NONE_MATCH) == Some(&asset.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if accepts_gzip(&headers) {

@@ -1,5 +1,6 @@
 //! `GET /` and `POST /`: the chat page, empty, or with the answer to its plain form.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use askama::Template;
@@ -21,6 +22,7 @@ use crate::web::error::ApiError;
 use crate::web::generation::Choices;
 use crate::web::markdown::render;
 use crate::web::state::AppState;
+use crate::web::work;
 
 /// `GET /`: the empty page. `/?lang=fr` and `/?theme=dark` are kept in a cookie first.
 pub(super) async fn show(
@@ -56,7 +58,10 @@ pub(super) async fn answer(State(state): State<AppState>, request: Request) -> R
             error.status()
         }
     };
-    send(&chat.page(&state), status, &headers)
+    // A conversation takes a while to be rendered.
+    let for_work = state.clone();
+    let page = move || Ok(send(&chat.page(&for_work), status, &headers));
+    work::run(&state, page).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// A page with a conversation, as far as it has got.
@@ -84,14 +89,21 @@ impl Chat {
         self.preferences.language
     }
 
-    /// Reads the form, asks the model, and adds its answer to the conversation.
+    /// Reads the form, asks the model, and adds its answer to the conversation. Without the key
+    /// nothing is done for anybody.
     async fn answer(&mut self, state: &AppState) -> Result<(), ApiError> {
-        self.entries = self.form.entries()?;
         if let Some(key) = &state.options().key
             && !key.matches(self.form.key.trim())
         {
             return Err(ApiError::wrong_key());
         }
+        let form = self.form.clone();
+        let entries = work::run(state, move || form.entries()).await;
+        if entries.is_err() {
+            // What cannot be read is not sent back.
+            self.form.history.clear();
+        }
+        self.entries = entries?;
         let Some(question) = self.form.question(self.entries.clone())? else {
             self.problem = self.language().text("error-empty");
             return Ok(());
@@ -107,7 +119,8 @@ impl Chat {
     async fn ask(&mut self, state: &AppState, question: Question) -> Result<String, ApiError> {
         let asked = Instant::now();
         let model = state.model(None).ok_or_else(ApiError::internal)?;
-        let prepared = question.prepare(model)?;
+        let for_work = Arc::clone(model);
+        let prepared = work::admitted(state, model, move || question.prepare(&for_work)).await?;
         let choices = Choices::start(state, model, vec![prepared.request])?;
         let completed = choices.collect().await?.pop().ok_or_else(ApiError::internal)?;
         let language = self.language();
@@ -147,7 +160,8 @@ impl Chat {
                 context_tokens: model.map_or(1, |model| model.context_tokens()),
             },
             messages,
-            history: if self.entries.is_empty() { String::new() } else { history },
+            // One that was not looked at goes back as it came.
+            history: if self.entries.is_empty() { self.form.history } else { history },
             settings: SettingsShown {
                 system: self.form.system,
                 temperature: self.form.temperature,

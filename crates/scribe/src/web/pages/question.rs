@@ -7,13 +7,9 @@ use chat::turn::{Prepared, Turn};
 use serde::{Deserialize, Serialize};
 use tokenizer::{Conversation, Message, Role};
 
+use crate::web::api::request::{MESSAGES_MAX, TEMPERATURE_MAX, prepare};
 use crate::web::error::ApiError;
 use crate::web::state::ServedModel;
-
-/// Most messages of a conversation.
-const MESSAGES_MAX: usize = 2_048;
-/// Highest temperature.
-const TEMPERATURE_MAX: f32 = 2.0;
 
 /// Who wrote a message of a page's conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,9 +60,7 @@ impl Question {
     /// 400 if a value is out of range, or if not even the last message fits.
     pub(super) fn prepare(self, model: &ServedModel) -> Result<Prepared, ApiError> {
         self.check()?;
-        let context_tokens = model.context_tokens();
-        let turn = self.turn(model);
-        turn.prepare(&model.tokenizer, &model.format, context_tokens).map_err(ApiError::from)
+        prepare(self.turn(model), model)
     }
 
     fn check(&self) -> Result<(), ApiError> {
@@ -101,7 +95,7 @@ impl Question {
         }));
         let mut sampling = model.sampling.clone();
         sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
-        sampling.seed = crate::web::random::bits();
+        sampling.seed = crate::random::bits();
         Turn {
             conversation: Conversation { messages },
             overflow: Overflow::DropOldest,

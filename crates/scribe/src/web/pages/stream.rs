@@ -1,5 +1,6 @@
 //! `POST /chat`: the answer as server-sent events, rendered as it is written.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -13,15 +14,14 @@ use super::locale::Language;
 use super::preferences::Preferences;
 use super::question::Question;
 use super::words::{self, Pace};
+use crate::web::api::request::MESSAGES_MAX;
 use crate::web::body;
 use crate::web::error::ApiError;
 use crate::web::generation::Choices;
 use crate::web::markdown::{Patch, StreamRenderer, render};
 use crate::web::state::AppState;
 use crate::web::streaming::{Format, Out, Writer, respond};
-
-/// Most texts of one request to [`html`].
-const TEXTS_MAX: usize = 2_048;
+use crate::web::work;
 
 /// Asks the model and streams its answer to the page.
 pub(super) async fn answer(State(state): State<AppState>, request: Request) -> Response {
@@ -38,9 +38,10 @@ async fn start(
     request: Request,
 ) -> Result<Response, ApiError> {
     let bytes = body::read(request, state.limits()).await?;
-    let question: Question = from_json(&bytes)?;
     let model = state.model(None).ok_or_else(ApiError::internal)?;
-    let prepared = question.prepare(model)?;
+    let for_work = Arc::clone(model);
+    let preparing = move || from_json::<Question>(&bytes)?.prepare(&for_work);
+    let prepared = work::admitted(state, model, preparing).await?;
     let choices = Choices::start(state, model, vec![prepared.request])?;
     let writer = PageWriter::new(language, prepared.dropped_messages);
     Ok(respond(choices, writer, Format::Events, state.limits().heartbeat))
@@ -90,6 +91,8 @@ struct PageWriter {
     language: Language,
     dropped_messages: usize,
     renderer: StreamRenderer,
+    /// Text that is not rendered yet: all that is ready at a time is rendered at once.
+    unrendered: String,
     asked: Instant,
     first_text: Option<Instant>,
     done: Option<(StopReason, Usage)>,
@@ -101,6 +104,7 @@ impl PageWriter {
             language,
             dropped_messages,
             renderer: StreamRenderer::new(),
+            unrendered: String::new(),
             asked: Instant::now(),
             first_text: None,
             done: None,
@@ -122,8 +126,7 @@ impl Writer for PageWriter {
             }
             Event::Text { text, .. } if !text.is_empty() => {
                 self.first_text.get_or_insert_with(Instant::now);
-                let patch = self.renderer.push(&text);
-                out.message(&Message::Delta { text, patch });
+                self.unrendered.push_str(&text);
             }
             Event::Done { stop_reason, usage, .. } => self.done = Some((stop_reason, usage)),
             // Waiting in the queue is nothing that the page shows.
@@ -131,7 +134,16 @@ impl Writer for PageWriter {
         }
     }
 
+    fn flush(&mut self, out: &mut Out) {
+        if !self.unrendered.is_empty() {
+            let text = std::mem::take(&mut self.unrendered);
+            let patch = self.renderer.push(&text);
+            out.message(&Message::Delta { text, patch });
+        }
+    }
+
     fn end(&mut self, out: &mut Out) {
+        self.flush(out);
         let Some((stop_reason, usage)) = self.done else { return };
         let pace = self.pace();
         out.message(&Message::Done {
@@ -143,6 +155,7 @@ impl Writer for PageWriter {
     }
 
     fn error(&mut self, error: &ApiError, out: &mut Out) {
+        self.flush(out);
         let message = words::problem(self.language, error);
         out.message(&Message::Error { message });
     }
@@ -158,16 +171,37 @@ pub(super) async fn html(State(state): State<AppState>, request: Request) -> Res
     let language = Preferences::of(request.headers()).language;
     let rendered = async {
         let bytes = body::read(request, state.limits()).await?;
-        let Texts { texts } = from_json(&bytes)?;
-        if texts.len() > TEXTS_MAX {
-            let most = format!("'texts' may have at most {TEXTS_MAX} entries.");
-            return Err(ApiError::invalid("texts", most));
-        }
-        let rendering = move || texts.iter().map(|text| render(text)).collect::<Vec<_>>();
-        tokio::task::spawn_blocking(rendering).await.map_err(|_| ApiError::internal())
+        let rendering = move || {
+            let Texts { texts } = from_json(&bytes)?;
+            if texts.len() > MESSAGES_MAX {
+                let most = format!("'texts' may have at most {MESSAGES_MAX} entries.");
+                return Err(ApiError::invalid("texts", most));
+            }
+            Ok(texts.iter().map(|text| render(text)).collect::<Vec<_>>())
+        };
+        work::run(&state, rendering).await
     };
     match rendered.await {
         Ok(html) => Json(json!({ "html": html })).into_response(),
         Err(error) => refused(language, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ready_at_once_is_rendered_at_once() {
+        let mut writer = PageWriter::new(Language::English, 0);
+        let mut out = Out::new(Format::Events);
+        for _ in 0..100 {
+            let event = Event::Text { text: "word ".to_owned(), tokens: Vec::new() };
+            writer.event(0, event, &mut out);
+        }
+        writer.flush(&mut out);
+        writer.flush(&mut out);
+        assert_eq!(out.text().matches("\"type\":\"delta\"").count(), 1);
+        assert_eq!(out.text().matches("word").count(), 200, "as text and as HTML");
     }
 }

@@ -83,6 +83,7 @@ pub(super) fn problem(language: Language, error: &ApiError) -> String {
         },
         Some("request_too_large") => language.text("error-conversation-too-long"),
         Some("generation_failed" | "internal_error") => language.text("error-engine"),
+        Some("engine_gone") => language.text("error-engine-gone"),
         Some("invalid_api_key") => language.text("error-key"),
         _ => {
             let message = FluentValue::from(error.message().to_owned());
@@ -129,6 +130,7 @@ mod tests {
             ApiError::context_overflow("messages", 9_000, 8_192),
             ApiError::body_too_large(2_000_000),
             ApiError::internal(),
+            ApiError::engine_gone(),
             ApiError::wrong_key(),
             ApiError::invalid("temperature", "must be a number"),
         ] {

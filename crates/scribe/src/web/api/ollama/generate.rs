@@ -12,16 +12,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tokenizer::{Conversation, Message, Role};
 
-use super::OllamaError;
-use crate::web::api::openai::chat::prepare;
-use crate::web::api::{self, request};
+use crate::random;
+use crate::web::api::request;
 use crate::web::body::JsonObject;
 use crate::web::error::ApiError;
 use crate::web::fields::Fields;
 use crate::web::generation::Choices;
-use crate::web::random;
 use crate::web::state::{AppState, ServedModel};
 use crate::web::streaming::{self, Format, Out, Writer};
+use crate::web::work;
 
 /// Which of the two answers is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ enum Kind {
 pub(in crate::web) async fn chat(
     State(state): State<AppState>,
     request: Request,
-) -> Result<Response, OllamaError> {
+) -> Result<Response, ApiError> {
     answer(state, request, Kind::Chat).await
 }
 
@@ -42,21 +41,20 @@ pub(in crate::web) async fn chat(
 pub(in crate::web) async fn generate(
     State(state): State<AppState>,
     request: Request,
-) -> Result<Response, OllamaError> {
+) -> Result<Response, ApiError> {
     answer(state, request, Kind::Generate).await
 }
 
-async fn answer(state: AppState, request: Request, kind: Kind) -> Result<Response, OllamaError> {
+async fn answer(state: AppState, request: Request, kind: Kind) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let JsonObject(body) = JsonObject::from_request(request, &state).await?;
     let fields = Fields::new(&body);
     let name = fields.string("model")?.ok_or_else(|| fields.missing("model"))?;
-    // A tag is part of Ollama's names; the only one here is the one that means "as it is".
-    let model = api::model(&state, Some(name.strip_suffix(":latest").unwrap_or(name)))?;
+    let model = super::model(&state, name)?;
     let mut line = Line { kind, model: name.to_owned(), begun, prompt_done: None };
     let stream = fields.choice("stream")?.unwrap_or(true);
     let for_work = Arc::clone(&model);
-    let asked = api::off_the_runtime(move || read(&body, &for_work, kind)).await?;
+    let asked = work::admitted(&state, &model, move || read(&body, &for_work, kind)).await?;
     let Some(asked) = asked else { return Ok(Json(line.loaded()).into_response()) };
     let running = Choices::start(&state, &model, vec![asked])?;
     if stream {
@@ -73,7 +71,7 @@ async fn answer(state: AppState, request: Request, kind: Kind) -> Result<Respons
                 return Ok(Json(line.last(&text, stop_reason, usage)).into_response());
             }
             Some(_) => {}
-            None => return Err(ApiError::internal().into()),
+            None => return Err(ApiError::internal()),
         }
     }
 }
@@ -124,7 +122,7 @@ fn read(
         stop,
         logprobs: None,
     };
-    Ok(Some(prepare(turn, model)?.request))
+    Ok(Some(request::prepare(turn, model)?.request))
 }
 
 /// Refuses what would be answered wrongly.
@@ -150,8 +148,8 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
 fn sampling(options: &Fields<'_>, model: &ServedModel) -> Result<Sampling, ApiError> {
     let sampling = request::sampling(options, model)?;
     let seed = match options.seed("seed")? {
-        // Ollama's word for a random seed.
-        Some(0) | None => random::bits(),
+        // -1 is Ollama's word for a random seed.
+        Some(u64::MAX) | None => random::bits(),
         Some(seed) => seed,
     };
     let repetition_penalty =
@@ -241,6 +239,6 @@ impl Writer for Line {
     }
 
     fn error(&mut self, error: &ApiError, out: &mut Out) {
-        out.message(&json!({ "error": error.message() }));
+        out.message(&super::error_body(error));
     }
 }

@@ -3,24 +3,24 @@
 pub(in crate::web) mod generate;
 pub(in crate::web) mod models;
 
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use std::sync::Arc;
 
+use serde_json::{Value, json};
+
+use crate::web::api;
 use crate::web::error::ApiError;
+use crate::web::state::{AppState, ServedModel};
 
-/// An error as Ollama's clients read it.
-#[derive(Debug)]
-pub(in crate::web) struct OllamaError(ApiError);
+/// The path below which this dialect is spoken.
+pub(in crate::web) const PATH: &str = "/api/";
 
-impl From<ApiError> for OllamaError {
-    fn from(error: ApiError) -> Self {
-        Self(error)
-    }
+/// The model of that name. A tag is part of Ollama's names; the only one here is the one that means
+/// "as it is".
+fn model(state: &AppState, name: &str) -> Result<Arc<ServedModel>, ApiError> {
+    api::model(state, Some(name.strip_suffix(":latest").unwrap_or(name)))
 }
 
-impl IntoResponse for OllamaError {
-    fn into_response(self) -> Response {
-        let body = json!({ "error": self.0.message() });
-        self.0.into_response_with(body)
-    }
+/// An error as Ollama's clients read it.
+pub(in crate::web) fn error_body(error: &ApiError) -> Value {
+    json!({ "error": error.message() })
 }

@@ -3,12 +3,16 @@
 use axum::Json;
 use axum::extract::{FromRequest as _, Request, State};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::OllamaError;
-use crate::web::api;
+use crate::terminal::count_for_people;
 use crate::web::body::JsonObject;
+use crate::web::error::ApiError;
 use crate::web::fields::Fields;
 use crate::web::state::{AppState, ServedModel};
+
+/// When a model that stays is unloaded.
+const NEVER: &str = "9999-12-31T23:59:59Z";
 
 /// `GET /api/version`.
 pub(in crate::web) async fn version() -> Json<Value> {
@@ -27,11 +31,11 @@ pub(in crate::web) async fn tags(State(state): State<AppState>) -> Json<Value> {
 pub(in crate::web) async fn show(
     State(state): State<AppState>,
     request: Request,
-) -> Result<Json<Value>, OllamaError> {
+) -> Result<Json<Value>, ApiError> {
     let JsonObject(body) = JsonObject::from_request(request, &state).await?;
     let fields = Fields::new(&body);
     let name = fields.string("model")?.or(fields.string("name")?);
-    let model = api::model(&state, Some(name.ok_or_else(|| fields.missing("model"))?))?;
+    let model = super::model(&state, name.ok_or_else(|| fields.missing("model"))?)?;
     let architecture = &model.details.architecture;
     let context_key = format!("{architecture}.context_length");
     Ok(Json(json!({
@@ -52,14 +56,36 @@ pub(in crate::web) async fn show(
     })))
 }
 
+/// `GET /api/ps`: the models in memory, which are all of them; they stay until the server ends.
+pub(in crate::web) async fn running(State(state): State<AppState>) -> Json<Value> {
+    let running = state.models().iter().map(|model| {
+        let mut tag = tag(model, &model.name);
+        tag["expires_at"] = json!(NEVER);
+        tag["size_vram"] = json!(0);
+        tag["context_length"] = json!(model.context_tokens());
+        tag
+    });
+    Json(json!({ "models": running.collect::<Vec<_>>() }))
+}
+
 fn tag(model: &ServedModel, name: &str) -> Value {
     json!({
         "name": name,
         "model": name,
         "modified_at": modified(model),
         "size": model.details.bytes,
-        "digest": model.details.sha256.as_deref().unwrap_or_default(),
+        "digest": digest(model),
         "details": details(model),
+    })
+}
+
+/// 64 digits: clients cut them without looking. Where the file's digest is not known, they tell
+/// one model from another.
+fn digest(model: &ServedModel) -> String {
+    let known = model.details.sha256.clone();
+    known.unwrap_or_else(|| {
+        let facts = format!("{} {} {}", model.name, model.created, model.details.bytes);
+        Sha256::digest(facts).iter().map(|byte| format!("{byte:02x}")).collect()
     })
 }
 
@@ -67,10 +93,10 @@ fn details(model: &ServedModel) -> Value {
     let family = &model.details.architecture;
     json!({
         "parent_model": "",
-        "format": "gguf",
+        "format": model.details.format,
         "family": family,
         "families": [family],
-        "parameter_size": parameter_size(model.details.parameters),
+        "parameter_size": count_for_people(model.details.parameters, ""),
         "quantization_level": model.details.quantization,
     })
 }
@@ -79,34 +105,4 @@ fn details(model: &ServedModel) -> Value {
 fn modified(model: &ServedModel) -> String {
     let seconds = i64::try_from(model.created).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
-}
-
-/// Such as `135M` or `1.5B`.
-fn parameter_size(parameters: u64) -> String {
-    let (unit, name) = match parameters {
-        1_000_000_000.. => (1_000_000_000, "B"),
-        1_000_000.. => (1_000_000, "M"),
-        1_000.. => (1_000, "K"),
-        _ => return parameters.to_string(),
-    };
-    let tenths = (parameters * 10).div_ceil(unit);
-    if tenths >= 1000 || tenths.is_multiple_of(10) {
-        format!("{}{name}", parameters.saturating_add(unit / 2) / unit)
-    } else {
-        format!("{}.{}{name}", tenths / 10, tenths % 10)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parameter_size;
-
-    #[test]
-    fn parameter_sizes_read_as_on_model_cards() {
-        let sizes =
-            [(999, "999"), (260_000, "260K"), (134_515_008, "135M"), (1_500_000_000, "1.5B")];
-        for (parameters, expected) in sizes {
-            assert_eq!(parameter_size(parameters), expected);
-        }
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use ::chat::Event;
 use ::chat::context::Overflow;
 use ::chat::turn::{Prepared, Turn};
-use ::chat::{Event, GenerationRequest, derived_seed};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -14,14 +14,15 @@ use serde_json::Value;
 use tokenizer::Conversation;
 
 use super::wire::{ChatLogprobs, UsageBody, finish_reason};
+use crate::random;
 use crate::web::api::{self, request};
 use crate::web::body::JsonObject;
 use crate::web::error::ApiError;
 use crate::web::fields::Fields;
 use crate::web::generation::{Choices, Completed};
-use crate::web::random;
 use crate::web::state::{AppState, ServedModel};
 use crate::web::streaming::{self, Format, Out, Writer};
+use crate::web::work;
 
 /// Tells how many messages at the begin of the conversation the model did not see.
 const DROPPED_MESSAGES: &str = "x-scribe-dropped-messages";
@@ -42,9 +43,9 @@ pub(in crate::web) async fn create(
 ) -> Result<Response, ApiError> {
     let model = api::model(&state, Fields::new(&body).string("model")?)?;
     let for_work = Arc::clone(&model);
-    let (prepared, choices, stream, include_usage) = api::off_the_runtime(move || {
+    let (prepared, choices, stream, include_usage) = work::admitted(&state, &model, move || {
         let asked = read(&Fields::new(&body), &for_work)?;
-        let prepared = prepare(asked.turn, &for_work)?;
+        let prepared = request::prepare(asked.turn, &for_work)?;
         Ok((prepared, asked.choices, asked.stream, asked.include_usage))
     })
     .await?;
@@ -56,7 +57,7 @@ pub(in crate::web) async fn create(
         logprobs: request.logprobs.is_some(),
         dropped_messages,
     };
-    let running = Choices::start(&state, &model, repeated(&request, choices))?;
+    let running = Choices::start(&state, &model, request::repeated(&request, choices))?;
     let mut response = if stream {
         let writer = ChatWriter::new(head, model, include_usage.then(UsageBody::default));
         streaming::respond(running, writer, Format::Events, state.limits().heartbeat)
@@ -71,27 +72,6 @@ pub(in crate::web) async fn create(
     Ok(response)
 }
 
-/// The same request several times, each with its own seed.
-pub(super) fn repeated(request: &GenerationRequest, choices: usize) -> Vec<GenerationRequest> {
-    let numbered = (0..choices).map(|index| {
-        let mut request = request.clone();
-        request.sampling.seed = derived_seed(request.sampling.seed, index);
-        request
-    });
-    numbered.collect()
-}
-
-/// Writes the conversation in tokens. A template that refuses it is the request's fault.
-pub(in crate::web::api) fn prepare(turn: Turn, model: &ServedModel) -> Result<Prepared, ApiError> {
-    let context_tokens = model.context_tokens();
-    turn.prepare(&model.tokenizer, &model.format, context_tokens).map_err(|error| match error {
-        ::chat::Error::Tokenizer(error) => {
-            ApiError::invalid("messages", format!("These messages cannot be written: {error}."))
-        }
-        other => other.into(),
-    })
-}
-
 fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
     refuse_unsupported(fields)?;
     let messages = request::messages(fields)?;
@@ -104,10 +84,6 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
         let message = "'top_logprobs' needs 'logprobs' to be true.";
         return Err(ApiError::invalid("top_logprobs", message));
     }
-    let include_usage = match fields.object("stream_options")? {
-        Some(options) => options.flag("include_usage")?,
-        None => false,
-    };
     Ok(Asked {
         turn: Turn {
             conversation: Conversation { messages },
@@ -119,7 +95,7 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
         },
         choices: request::choices(fields)?,
         stream: fields.flag("stream")?,
-        include_usage,
+        include_usage: request::include_usage(fields)?,
     })
 }
 

@@ -11,16 +11,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::chat::repeated;
 use super::wire::{TextLogprobs, UsageBody, finish_reason};
+use crate::random;
 use crate::web::api::{self, request};
 use crate::web::body::JsonObject;
 use crate::web::error::ApiError;
 use crate::web::fields::{Fields, wrong};
 use crate::web::generation::{Choices, Completed};
-use crate::web::random;
 use crate::web::state::{AppState, ServedModel};
 use crate::web::streaming::{self, Format, Out, Writer};
+use crate::web::work;
 
 /// Most prompts of a request.
 const PROMPTS_MAX: usize = 128;
@@ -52,7 +52,8 @@ pub(in crate::web) async fn create(
 ) -> Result<Response, ApiError> {
     let model = api::model(&state, Fields::new(&body).string("model")?)?;
     let for_work = Arc::clone(&model);
-    let asked = api::off_the_runtime(move || read(&Fields::new(&body), &for_work)).await?;
+    let asked =
+        work::admitted(&state, &model, move || read(&Fields::new(&body), &for_work)).await?;
     let head = Head {
         id: random::id("cmpl-"),
         created: api::now(),
@@ -66,7 +67,7 @@ pub(in crate::web) async fn create(
     };
     let requests = asked.prompts.into_iter().flat_map(|prompt| {
         let request = GenerationRequest { prompt: prompt.tokens, ..asked.request.clone() };
-        repeated(&request, asked.choices)
+        request::repeated(&request, asked.choices)
     });
     let running = Choices::start(&state, &model, requests.collect())?;
     if asked.stream {
@@ -89,10 +90,6 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
         let message = "'best_of': ask for several completions with 'n' and choose among them.";
         return Err(ApiError::unsupported("best_of", message));
     }
-    let include_usage = match fields.object("stream_options")? {
-        Some(options) => options.flag("include_usage")?,
-        None => false,
-    };
     let context_tokens = model.context_tokens();
     let max_tokens = fields.count("max_tokens", 0..=context_tokens)?.unwrap_or(MAX_TOKENS_DEFAULT);
     Ok(Asked {
@@ -107,7 +104,7 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
         },
         choices: request::choices(fields)?,
         stream: fields.flag("stream")?,
-        include_usage,
+        include_usage: request::include_usage(fields)?,
     })
 }
 

@@ -1,7 +1,9 @@
 //! Which models there are.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use serde_json::{Value, json};
 
 use crate::web::api;
@@ -19,8 +21,10 @@ pub(in crate::web) async fn list(State(state): State<AppState>) -> Json<Value> {
 /// `GET /v1/models/{id}`.
 pub(in crate::web) async fn retrieve(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    uri: Uri,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Ok(Path(id)) = id else { return Err(ApiError::unknown_path(uri.path())) };
     let model = api::model(&state, Some(&id))?;
     Ok(Json(entry(&model, &id)))
 }

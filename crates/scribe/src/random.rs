@@ -6,12 +6,12 @@
 ///
 /// Panics if the operating system gives no random numbers, without which nothing here is safe.
 #[must_use]
-pub(super) fn bits() -> u64 {
+pub(crate) fn bits() -> u64 {
     getrandom::u64().expect("the operating system gives random numbers")
 }
 
 /// `prefix` and 128 random bits in hexadecimal.
 #[must_use]
-pub(super) fn id(prefix: &str) -> String {
+pub(crate) fn id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:016x}", bits(), bits())
 }
