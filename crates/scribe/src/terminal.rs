@@ -178,8 +178,13 @@ impl Terminal {
     pub fn error(&mut self, error: &anyhow::Error, hint: Option<&str>) {
         let head = self.on_err(RED, "error:");
         self.talk(format_args!("{head} {error}"));
-        for cause in error.chain().skip(1) {
-            self.talk(format_args!("  caused by: {cause}"));
+        let mut told = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            // Some errors say in their own words what their cause says, too.
+            if !told.contains(&cause) {
+                self.talk(format_args!("  caused by: {cause}"));
+                told = cause;
+            }
         }
         if let Some(hint) = hint {
             let head = self.on_err(CYAN, "hint:");

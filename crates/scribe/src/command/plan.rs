@@ -3,12 +3,12 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use model::MemoryPlan;
+use model::{MemoryPlan, SLOTS_MAX};
 use serde::Serialize;
 
 use super::doctor::available_memory_bytes;
 use super::{Failure, Session, models};
-use crate::config::EngineOptions;
+use crate::config::{EngineOptions, count};
 use crate::loading::Weights;
 use crate::terminal::{Terminal, bytes_for_people, count_for_people};
 
@@ -34,6 +34,7 @@ pub(super) struct SlotsOption {
         value_name = "N",
         hide_env_values = true,
         default_value = "8",
+        value_parser = count::<SLOTS_MAX>,
         help_heading = "Model options"
     )]
     pub(super) slots: NonZeroUsize,

@@ -76,12 +76,12 @@ pub struct EngineOptions {
 
     /// Threads that compute [default: one per core]
     #[arg(long, env = "SCRIBE_THREADS", value_name = "N", hide_env_values = true,
-          help_heading = ENGINE)]
+          value_parser = count::<THREADS_MAX>, help_heading = ENGINE)]
     pub threads: Option<NonZeroUsize>,
 
     /// Most tokens of one conversation [default: what the model was made for, 8192 at most]
     #[arg(long, env = "SCRIBE_CONTEXT_TOKENS", value_name = "N", hide_env_values = true,
-          help_heading = ENGINE)]
+          value_parser = count::<TOKENS_MAX>, help_heading = ENGINE)]
     pub context_tokens: Option<NonZeroUsize>,
 
     /// Memory for the cache of keys and values, as in 512M or 2G [default: planned]
@@ -93,6 +93,18 @@ pub struct EngineOptions {
     #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true,
           help_heading = ENGINE)]
     pub kernels: Option<Kernels>,
+}
+
+/// Most threads that can be asked for.
+const THREADS_MAX: usize = 1024;
+
+/// Most tokens that can be asked for: no model reads more.
+pub(crate) const TOKENS_MAX: usize = 1 << 24;
+
+/// Reads a number from 1 to `MOST`.
+pub(crate) fn count<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.trim().parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
+    number.ok_or_else(|| format!("it must be a whole number from 1 to {MOST}"))
 }
 
 /// A number of bytes, written `1234`, `512M`, `2G`; K, M, G and T are powers of 1024.

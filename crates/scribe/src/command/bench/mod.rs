@@ -6,10 +6,11 @@ mod serving;
 use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
+use model::SLOTS_MAX;
 use serde::Serialize;
 
 use super::{Failure, Session, models};
-use crate::config::EngineOptions;
+use crate::config::{EngineOptions, TOKENS_MAX, count};
 use crate::loading::Weights;
 use crate::terminal::{bytes_for_people, count_for_people};
 
@@ -34,15 +35,15 @@ pub enum BenchCommand {
 #[derive(Debug, Args)]
 pub struct Setup<const TOKENS: usize> {
     /// Tokens that are read or written
-    #[arg(long, value_name = "N", default_value_t = default_tokens(TOKENS))]
+    #[arg(long, value_name = "N", value_parser = count::<TOKENS_MAX>, default_value_t = default_tokens(TOKENS))]
     tokens: NonZeroUsize,
 
     /// Sequences, or clients, at the same time
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", value_parser = count::<SLOTS_MAX>, default_value = "1")]
     streams: NonZeroUsize,
 
     /// Measurements, after one that is not counted
-    #[arg(long, value_name = "N", default_value = "5")]
+    #[arg(long, value_name = "N", value_parser = count::<1000>, default_value = "5")]
     repetitions: NonZeroUsize,
 
     #[command(flatten)]

@@ -95,6 +95,24 @@ fn usage_errors_leave_with_2_and_know_the_nearest_word() {
 }
 
 #[test]
+fn counts_out_of_range_are_told_with_the_range() {
+    let scribe = Scribe::new();
+    for (option, number, most) in [
+        ("--slots", "0", "1024"),
+        ("--slots", "1025", "1024"),
+        ("--context-tokens", "0", "16777216"),
+    ] {
+        let ran = scribe.run(&["serve", option, number]);
+        assert_eq!(ran.code, 2);
+        assert!(
+            ran.err.contains(&format!("it must be a whole number from 1 to {most}")),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
 fn color_comes_when_it_is_asked_for_and_only_then() {
     let scribe = Scribe::new();
     let colored = |arguments: &[&str]| {

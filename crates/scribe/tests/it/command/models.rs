@@ -41,7 +41,7 @@ fn a_damaged_file_is_named_with_what_is_wrong() {
     let ran = scribe.run(&["plan", "--model", path.to_str().unwrap()]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("cannot use the model at"), "{}", ran.err);
-    assert!(ran.err.contains("caused by: "), "{}", ran.err);
+    assert_eq!(ran.err.matches("caused by: ").count(), 1, "each cause is told once: {}", ran.err);
 }
 
 #[test]
