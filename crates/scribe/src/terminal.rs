@@ -70,6 +70,14 @@ impl Terminal {
         }
     }
 
+    /// A terminal that nobody sees.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        let (out, err) = (Box::new(io::sink()), Box::new(io::sink()));
+        let options = TerminalOptions::default();
+        Self { out, err, paint_out: false, paint_err: false, live: false, screen: false, options }
+    }
+
     /// Whether a stream is colored that is, or is not, a terminal, when nobody says.
     #[must_use]
     pub fn wants_color(terminal: bool) -> bool {

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::{Failure, Session};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
-use crate::fetch::{Installed, Library};
+use crate::fetch::{Found, Installed, Library};
 use crate::loading::{self, Located, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
@@ -58,6 +58,9 @@ struct Row {
     bytes: u64,
     license: String,
     installed: bool,
+    /// What is wrong with an installed model; absent when nothing is known to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<String>,
     default: bool,
     title: String,
 }
@@ -173,7 +176,8 @@ pub(super) fn load<T>(
 
 fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {
     let installed = library.installed()?;
-    let has = |name: &str| installed.iter().any(|model| model.manifest.name == name);
+    let state = |name: &str| installed.iter().find(|found| found.name == name);
+    let damage = |name: &str| state(name)?.model.as_ref().err().map(ToString::to_string);
     let catalogue = library.catalogue();
     let mut models: Vec<Row> = catalogue
         .models
@@ -182,22 +186,23 @@ fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {
             name: entry.name.clone(),
             bytes: entry.bytes(),
             license: entry.license.clone(),
-            installed: has(&entry.name),
+            installed: state(&entry.name).is_some(),
+            damaged: damage(&entry.name),
             default: entry.name == catalogue.default,
             title: entry.title.clone(),
         })
         .collect();
-    for model in &installed {
-        if catalogue.get(&model.manifest.name).is_none() {
-            models.push(Row {
-                name: model.manifest.name.clone(),
-                bytes: model.bytes(),
-                license: model.manifest.license.clone(),
-                installed: true,
-                default: false,
-                title: "not in this catalogue".into(),
-            });
-        }
+    for Found { name, model } in installed.iter().filter(|f| catalogue.get(&f.name).is_none()) {
+        let manifest = model.as_ref().ok().map(|model| &model.manifest);
+        models.push(Row {
+            name: name.clone(),
+            bytes: model.as_ref().map_or(0, Installed::bytes),
+            license: manifest.map_or_else(String::new, |manifest| manifest.license.clone()),
+            installed: true,
+            damaged: damage(name),
+            default: false,
+            title: "not in this catalogue".into(),
+        });
     }
     if session.terminal.wants_json() {
         session.terminal.json(&ListReport { schema: "scribe.models.list/1", models })?;
@@ -206,7 +211,11 @@ fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = models
         .into_iter()
         .map(|row| {
-            let state = if row.installed { "installed" } else { "can be pulled" };
+            let state = match (row.damaged, row.installed) {
+                (Some(_), _) => "damaged",
+                (None, true) => "installed",
+                (None, false) => "can be pulled",
+            };
             let default = if row.default { " (default)" } else { "" };
             vec![
                 format!("{}{default}", row.name),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::is_model_name;
 use super::staged::sha256_of;
 use super::{Catalogue, Error};
 
@@ -33,6 +34,15 @@ pub struct Installed {
     /// What landed there.
     #[serde(flatten)]
     pub manifest: Manifest,
+}
+
+/// What lies in the models folder under a model's name.
+#[derive(Debug)]
+pub struct Found {
+    /// The name.
+    pub name: String,
+    /// The model, or why it cannot be read.
+    pub model: Result<Installed, Error>,
 }
 
 /// What landed in a model's folder.
@@ -70,26 +80,27 @@ impl Library {
         Self { folder: data.join("models"), catalogue }
     }
 
-    /// Removes an installed model and tells how many bytes that freed.
+    /// Removes an installed model, damaged or not, and tells how many bytes that freed.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownModel`], [`Error::NotInstalled`], [`Error::Io`].
     pub fn remove(&self, name: &str) -> Result<u64, Error> {
-        let Some(installed) = self.find(name)? else {
+        let folder = self.folder.join(name);
+        if !is_model_name(name) || !folder.join(MANIFEST).exists() {
             return Err(match self.catalogue.get(name) {
                 Some(_) => Error::NotInstalled { name: name.to_owned() },
                 None => self.unknown(name),
             });
-        };
+        }
         let _lock = self.lock(name, &mut || ())?;
+        let freed_bytes = folder_bytes(&folder);
         // Renamed first, so that a removal cut short leaves no half model under the model's name.
         let grave = self.staging().join(format!("{name}.removed"));
-        remove_all(&grave)?;
-        fs::rename(&installed.folder, &grave)
-            .map_err(|error| Error::io("move", &installed.folder, error))?;
-        remove_all(&grave)?;
-        Ok(installed.bytes())
+        remove_all(&grave).map_err(|error| Error::io("remove", &grave, error))?;
+        fs::rename(&folder, &grave).map_err(|error| Error::io("move", &folder, error))?;
+        remove_all(&grave).map_err(|error| Error::io("remove", &grave, error))?;
+        Ok(freed_bytes)
     }
 
     /// The catalogue in use.
@@ -104,27 +115,24 @@ impl Library {
         &self.folder
     }
 
-    /// All installed models, by name.
+    /// All installed models by name, each with what is wrong where its manifest cannot be read.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::Damaged`] if a manifest cannot be read.
-    pub fn installed(&self) -> Result<Vec<Installed>, Error> {
+    /// [`Error::Io`] if the models folder cannot be listed.
+    pub fn installed(&self) -> Result<Vec<Found>, Error> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io("list", &self.folder, error)),
         };
-        let mut models = Vec::new();
-        for entry in entries.flatten() {
-            if let Some(name) = entry.file_name().to_str()
-                && super::catalogue::is_model_name(name)
-                && let Some(installed) = self.find(name)?
-            {
-                models.push(installed);
-            }
-        }
-        models.sort_by(|left, right| left.manifest.name.cmp(&right.manifest.name));
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let found = |name: String| {
+            let model = self.find(&name).transpose()?;
+            Some(Found { name, model })
+        };
+        let mut models: Vec<Found> = names.filter_map(found).collect();
+        models.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(models)
     }
 
@@ -134,7 +142,7 @@ impl Library {
     ///
     /// [`Error::Io`] or [`Error::Damaged`] if its manifest cannot be read.
     pub fn find(&self, name: &str) -> Result<Option<Installed>, Error> {
-        if !super::catalogue::is_model_name(name) {
+        if !is_model_name(name) {
             return Ok(None);
         }
         let folder = self.folder.join(name);
@@ -260,11 +268,20 @@ impl Manifest {
     }
 }
 
-pub(crate) fn remove_all(folder: &Path) -> Result<(), Error> {
+/// Bytes of all files in a folder; what cannot be looked at counts nothing.
+pub(crate) fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        Some(if metadata.is_dir() { folder_bytes(&entry.path()) } else { metadata.len() })
+    };
+    entries.flatten().filter_map(bytes).sum()
+}
+
+/// Removes a folder with all that is in it; nothing happens if there is none.
+pub(crate) fn remove_all(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", folder, error))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

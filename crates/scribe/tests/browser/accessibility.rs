@@ -109,3 +109,31 @@ fn screen_readers_hear_whole_blocks_and_no_tokens() {
         Value::from(1)
     );
 }
+
+#[test]
+fn after_a_stop_a_screen_reader_hears_nothing_twice() {
+    let Some(visit) = Visit::begin(tiny(), Options::default()) else { return };
+    let browser = &visit.browser;
+    // The stream that the page would get of an answer of several blocks, stopped by hand.
+    let held = "const real = window.fetch; window.fetch = (path, options) => {
+        if (path !== '/chat') return real(path, options);
+        const events = [
+            { type: 'start' },
+            { type: 'delta', text: 'One.\\n\\nTwo.\\n\\nThree', closed: '<p>One.</p><p>Two.</p>', tail: '<p>Three</p>' },
+        ];
+        const text = events.map((event) => `data: ${JSON.stringify(event)}\\n\\n`).join('');
+        const body = new ReadableStream({ start(stream) {
+            stream.enqueue(new TextEncoder().encode(text));
+            options.signal.addEventListener('abort', () => stream.error(options.signal.reason));
+        } });
+        return Promise.resolve(new Response(body));
+    };";
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": held }));
+    browser.reload();
+    visit.ask("Say something.");
+    browser.wait_until("three blocks", || browser.find_all(".answer > p").len() == 3);
+    browser.press(&[super::visit::ESCAPE]);
+    visit.wait_for_answer();
+    let heard = browser.script("return [...announcer.children].map((e) => e.textContent)", &[]);
+    assert_eq!(heard, json!(["Scribe is answering\u{2026}", "One.", "Two.", "Three", "Stopped."]));
+}

@@ -114,11 +114,91 @@ fn the_page_says_which_messages_no_longer_fit() {
     visit.wait_for_answer();
     let note = visit.browser.text(".message.assistant:last-child .note.dropped");
     assert!(note.contains("oldest messages no longer fit"), "{note}");
-    visit.ask(&"far too long ".repeat(500));
-    visit.wait_for_answer();
-    let problem = visit.browser.text(".message.assistant:last-child .problem");
+    let before = kept(&visit);
+    let browser = &visit.browser;
+    let long = "far too long ".repeat(500);
+    visit.ask(&long);
+    browser.wait_until("the refusal", || browser.is_shown("#composer .problem"));
+    let problem = browser.text("#composer .problem");
     assert!(problem.contains("Shorten it."), "{problem}");
-    visit.browser.screenshot("problem-desktop-light-en");
+    browser.screenshot("problem-desktop-light-en");
+    // The question is back in the box, and the conversation goes on without it.
+    let draft = browser.script("return document.getElementById('prompt').value", &[]);
+    assert_eq!(draft, long.trim());
+    assert_eq!(kept(&visit), before);
+    browser.script("document.getElementById('prompt').value = ''", &[]);
+    visit.ask("Short.");
+    visit.wait_for_answer();
+    assert!(!browser.is_shown("#composer .problem"));
+    assert_eq!(kept(&visit).as_array().unwrap().len(), before.as_array().unwrap().len() + 2);
+}
+
+#[test]
+fn an_answer_is_copied_whatever_came_after_it() {
+    let Some(visit) = Visit::begin(tiny(), Options::default()) else { return };
+    let browser = &visit.browser;
+    visit.limit_answers(8);
+    visit.ask("First.");
+    visit.wait_for_answer();
+    visit.slow_down(0);
+    visit.ask("Second.");
+    browser
+        .wait_until("the problem", || browser.is_shown(".message.assistant:last-child .problem"));
+    let clipboard = "window.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text); }";
+    browser.script(clipboard, &[]);
+    browser.click(".message.assistant [data-action=copy-answer]");
+    let copied = browser.script("return copied", &[]);
+    assert_eq!(copied, json!([kept(&visit)[1]["content"]]));
+    let heard = browser.script("return announcer.lastChild.textContent", &[]);
+    assert_eq!(heard, "Copied");
+}
+
+#[test]
+fn a_browser_that_keeps_nothing_can_chat_too() {
+    let Some(visit) = Visit::with_key(tiny(), Options::default(), Some("open sesame")) else {
+        return;
+    };
+    let browser = &visit.browser;
+    let blocked = "for (const area of ['localStorage', 'sessionStorage']) {
+        Object.defineProperty(window, area, { get() { throw new DOMException('denied', 'SecurityError'); } });
+    }";
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": blocked }));
+    browser.reload();
+    visit.ask("Hello");
+    browser.wait_until("the question for the key", || browser.is_shown("#key"));
+    browser.type_into("#key-input", &format!("open sesame{ENTER}"));
+    visit.wait_for_answer();
+    assert!(browser.text(".figures").contains("token"));
+}
+
+#[test]
+fn what_is_sent_during_a_reload_comes_after_what_was_there() {
+    let Some(visit) = Visit::begin(tiny(), Options::default()) else { return };
+    let browser = &visit.browser;
+    visit.limit_answers(5);
+    let messages = json!([
+        { "role": "user", "content": "old question" },
+        { "role": "assistant", "content": "old **answer**" },
+    ]);
+    visit.with_conversation(&messages);
+    // The HTML of the old answer never comes, or late.
+    let held = "const real = window.fetch; window.fetch = (path, ...rest) =>
+        path === '/chat/html' ? new Promise((go) => { window.go = () => go(real(path, ...rest)); }) : real(path, ...rest);";
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": held }));
+    browser.reload();
+    visit.ask("new question");
+    browser.wait_until("four messages", || browser.find_all("#conversation > .message").len() == 4);
+    visit.wait_for_answer();
+    browser.script("go()", &[]);
+    browser.wait_until("the HTML", || !browser.find_all(".message strong").is_empty());
+    let order = browser.script(
+        "return [...document.querySelectorAll('#conversation > .message')].map((e) => e.classList[1])",
+        &[],
+    );
+    assert_eq!(order, json!(["user", "assistant", "user", "assistant"]));
+    let questions = browser
+        .script("return [...document.querySelectorAll('.bubble')].map((e) => e.textContent)", &[]);
+    assert_eq!(questions, json!(["old question", "new question"]));
 }
 
 #[test]

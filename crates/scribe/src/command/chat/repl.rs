@@ -1,9 +1,10 @@
 //! The line editor around a conversation.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
+use artifacts::disk::RealDisk;
+use artifacts::folder::land_bytes;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
@@ -23,7 +24,7 @@ type LineEditor = Editor<(), FileHistory>;
 /// What the person typed.
 enum Input {
     /// A message or a command.
-    Line(String),
+    Line { text: String, command: Option<Result<ChatCommand, String>> },
     /// Ctrl-C.
     Interrupt,
     /// Ctrl-D.
@@ -47,11 +48,11 @@ pub(super) fn run(session: &mut Session, talk: &mut Talk) -> Result<(), Failure>
                 interrupted = true;
                 session.terminal.note("Ctrl-C again, Ctrl-D or /quit leaves");
             }
-            Input::Line(line) if line.trim().is_empty() => interrupted = false,
-            Input::Line(line) => {
+            Input::Line { text, .. } if text.trim().is_empty() => interrupted = false,
+            Input::Line { text, command } => {
                 // A history that cannot be kept is no reason to stop talking.
-                let _ = editor.add_history_entry(line.as_str());
-                match react(session, talk, line) {
+                let _ = editor.add_history_entry(text.as_str());
+                match react(session, talk, text, command) {
                     Ok(Reaction::Leave) => break Ok(()),
                     Ok(Reaction::Stay { stopped }) => interrupted = stopped,
                     Err(failure) if failure.exit == Exit::ClosedPipe => break Err(failure),
@@ -77,10 +78,15 @@ enum Reaction {
     Stay { stopped: bool },
 }
 
-fn react(session: &mut Session, talk: &mut Talk, line: String) -> Result<Reaction, Failure> {
+fn react(
+    session: &mut Session,
+    talk: &mut Talk,
+    text: String,
+    command: Option<Result<ChatCommand, String>>,
+) -> Result<Reaction, Failure> {
     let terminal = &mut session.terminal;
-    match commands::parse(&line) {
-        None => talk.say(line),
+    match command {
+        None => talk.say(text),
         Some(Err(message)) => {
             terminal.note(message);
             return Ok(Reaction::Stay { stopped: false });
@@ -115,47 +121,57 @@ fn react(session: &mut Session, talk: &mut Talk, line: String) -> Result<Reactio
     Ok(Reaction::Stay { stopped: ended == Ended::Interrupted })
 }
 
-/// Reads one line, or several between two `"""`.
+/// Reads one line, or several between two `"""`, which are a message whatever they begin with.
 fn read(editor: &mut LineEditor) -> Result<Input, Failure> {
-    let mut text = match read_line(editor, "> ")? {
-        Input::Line(line) => line,
-        other => return Ok(other),
+    let line = match read_line(editor, "> ")? {
+        Ok(line) => line,
+        Err(input) => return Ok(input),
     };
-    let Some(first) = text.trim_start().strip_prefix(FENCE) else { return Ok(Input::Line(text)) };
-    text = first.to_owned();
+    let Some(first) = line.trim_start().strip_prefix(FENCE) else {
+        let command = commands::parse(&line);
+        return Ok(Input::Line { text: line, command });
+    };
+    let mut text = first.to_owned();
     while !text.trim_end().ends_with(FENCE) {
         match read_line(editor, ". ")? {
-            Input::Line(line) => {
+            Ok(line) => {
                 text.push('\n');
                 text.push_str(&line);
             }
-            other => return Ok(other),
+            Err(input) => return Ok(input),
         }
     }
     let text = text.trim_end();
-    let text = text.strip_suffix(FENCE).unwrap_or(text).trim_matches('\n');
-    Ok(Input::Line(text.to_owned()))
+    let text = text.strip_suffix(FENCE).unwrap_or(text).trim_matches('\n').to_owned();
+    Ok(Input::Line { text, command: None })
 }
 
-fn read_line(editor: &mut LineEditor, prompt: &str) -> Result<Input, Failure> {
+/// A line, or what was typed in its place.
+fn read_line(editor: &mut LineEditor, prompt: &str) -> Result<Result<String, Input>, Failure> {
     match editor.readline(prompt) {
-        Ok(line) => Ok(Input::Line(line)),
-        Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
-        Err(ReadlineError::Eof) => Ok(Input::End),
+        Ok(line) => Ok(Ok(line)),
+        Err(ReadlineError::Interrupted) => Ok(Err(Input::Interrupt)),
+        Err(ReadlineError::Eof) => Ok(Err(Input::End)),
         Err(error) => Err(error.into()),
     }
 }
 
+/// Writes the conversation to a new file, whole or not at all.
 fn save(talk: &Talk, file: &Path) -> Result<(), Failure> {
-    let refuse = |error: std::io::Error| {
+    let context = format!("cannot save to `{}`", file.display());
+    if file.exists() {
+        let error = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         let hint = "choose another name; a file that is there is not written over";
-        Failure::broken(error, hint).context(format!("cannot save to `{}`", file.display()))
-    };
-    let mut output = OpenOptions::new().write(true).create_new(true).open(file).map_err(refuse)?;
-    for message in talk.messages() {
-        write!(output, "## {}\n\n{}\n\n", message.role.name(), message.content).map_err(refuse)?;
+        return Err(Failure::broken(error, hint).context(context));
     }
-    Ok(())
+    let text: String = talk
+        .messages()
+        .iter()
+        .map(|message| format!("## {}\n\n{}\n\n", message.role.name(), message.content))
+        .collect();
+    let hint = "check the folder's rights and the room on its disk";
+    land_bytes(&RealDisk, file, text.as_bytes())
+        .map_err(|error| Failure::broken(error, hint).context(context))
 }
 
 fn save_history(editor: &mut LineEditor, path: &Path) -> rustyline::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ::chat::context::Overflow;
-use ::chat::turn::Turn;
+use ::chat::turn::{Prepared, Turn};
 use ::chat::{Event, Generator, Sampling, StopReason, Usage};
 use serde::Serialize;
 use tokenizer::{ChatFormat, Conversation, Message, Role, Tokenizer};
@@ -128,17 +128,10 @@ impl Talk {
         &self.conversation.messages
     }
 
-    /// Lets the model answer, shows the answer while it comes, and keeps it.
+    /// Lets the model answer, shows the answer while it comes, and keeps it. A question that is
+    /// refused is forgotten: it would be refused again, with all that comes after it.
     pub(super) fn answer(&mut self, terminal: &mut Terminal) -> Result<Ended, Failure> {
-        let turn = Turn {
-            conversation: self.conversation.clone(),
-            overflow: Overflow::DropOldest,
-            max_tokens: self.max_tokens,
-            sampling: self.sampling.clone(),
-            ..Turn::default()
-        };
-        let context_tokens = self.generator.context_tokens();
-        let prepared = turn.prepare(&self.tokenizer, &self.format, context_tokens)?;
+        let prepared = self.prepare()?;
         if prepared.dropped_messages > 0 {
             terminal.note(format_args!(
                 "the oldest {} messages no longer fit and were left out",
@@ -153,8 +146,14 @@ impl Talk {
                     event = stream.next() => event,
                     _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
                 };
-                let Some(event) = event else { return Ok(Ended::Whole) };
-                answer.take(event, terminal)?;
+                match event {
+                    Some(event) => answer.take(event, terminal)?,
+                    None if answer.reason.is_some() => return Ok(Ended::Whole),
+                    None => {
+                        let reason = "it ended unheard".into();
+                        return Err(failed(&::chat::Error::EngineFailed { reason }));
+                    }
+                }
             }
         });
         // Dropping the stream frees the slot of an interrupted answer.
@@ -171,6 +170,22 @@ impl Talk {
             terminal.detail(answer.speed());
         }
         ended
+    }
+
+    /// The conversation in tokens, without the last question where that is refused.
+    fn prepare(&mut self) -> Result<Prepared, Failure> {
+        let turn = Turn {
+            conversation: self.conversation.clone(),
+            overflow: Overflow::DropOldest,
+            max_tokens: self.max_tokens,
+            sampling: self.sampling.clone(),
+            ..Turn::default()
+        };
+        let context_tokens = self.generator.context_tokens();
+        turn.prepare(&self.tokenizer, &self.format, context_tokens).map_err(|error| {
+            self.conversation.messages.pop_if(|last| last.role == Role::User);
+            error.into()
+        })
     }
 }
 
@@ -206,7 +221,7 @@ impl Answer {
                 self.usage = usage;
                 self.tokens = tokens;
             }
-            Event::Failed(error) => return Err(error.into()),
+            Event::Failed(error) => return Err(failed(&error)),
             _ => {}
         }
         Ok(())
@@ -248,5 +263,50 @@ impl Answer {
             tokens_per_second: self.tokens_per_second(),
             seed,
         }
+    }
+}
+
+/// The failure of an answer; here nobody but the person is told what the engine said.
+fn failed(error: &::chat::Error) -> Failure {
+    match error {
+        ::chat::Error::EngineFailed { reason } | ::chat::Error::EngineGone { reason } => {
+            anyhow::Error::msg(reason.to_string()).context(error.to_string()).into()
+        }
+        other => anyhow::Error::msg(other.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ::chat::GeneratorOptions;
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::command::{Cli, Command};
+    use crate::loading::{Located, SamplingDefaults};
+
+    #[test]
+    fn a_question_that_is_too_long_does_not_block_the_next_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
+        let line = ["scribe", "chat", "--max-tokens", "2", "--context-tokens", "128"];
+        let Some(Command::Chat(options)) = Cli::parse_from(line).command else { panic!("chat") };
+        let sampling = SamplingDefaults::default();
+        let located = Located { name: "tiny".to_owned(), path, sampling, sha256: None };
+        let loaded = Loaded::load(&located, &options.engine, &mut |_, _| ()).unwrap();
+        let batch = loaded.weights.batch_options(&options.engine, 1).unwrap();
+        let (model, tokenizer) = (loaded.weights.model.clone(), loaded.tokenizer.clone());
+        let queue = GeneratorOptions { batch, queue: 1 };
+        let generator = Generator::start(model, tokenizer, queue).unwrap();
+        let mut talk = Talk::new(generator, &loaded, Sampling::default(), &options).unwrap();
+        let mut terminal = Terminal::silent();
+        talk.say("far too long ".repeat(200));
+        let refused = talk.answer(&mut terminal).unwrap_err();
+        assert!(refused.error.unwrap().to_string().contains("shorten the messages"));
+        assert!(talk.messages().is_empty() && !talk.take_back());
+        talk.say("Hi".to_owned());
+        assert_eq!(talk.answer(&mut terminal).unwrap(), Ended::Whole);
+        assert_eq!(talk.messages().len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use super::Finding;
 use crate::command::Session;
 use crate::command::progress::Progress;
 use crate::config::Kernels;
-use crate::fetch::{self, Library};
+use crate::fetch::{self, Found, Library};
 use crate::terminal::bytes_for_people;
 
 /// Less free memory than this does not hold the default model.
@@ -158,15 +158,15 @@ pub(super) fn models(session: &mut Session, library: &Library, quick: bool) -> V
         )];
     }
     let mut findings = Vec::new();
-    for model in installed {
-        let name = &model.manifest.name;
-        let checked = if quick {
-            model.check_lengths()
-        } else {
+    for Found { name, model } in installed {
+        let checked = model.and_then(|model| {
+            if quick {
+                return model.check_lengths();
+            }
             let mut progress = Progress::new(&mut session.terminal);
             progress.begin(format!("checking {name}"), 0, model.bytes());
             model.verify(&mut |bytes| progress.advance(bytes))
-        };
+        });
         let how = if quick { "lengths are right" } else { "every sha256 is right" };
         findings.push(match checked {
             Ok(()) => Finding::ok("models", format!("{name}: {how}")),

@@ -29,7 +29,7 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [Source; 14] = sources![
+const SOURCES: [Source; 15] = sources![
     "announcer.js",
     "answer.js",
     "api.js",
@@ -44,6 +44,7 @@ const SOURCES: [Source; 14] = sources![
     "scribe.css",
     "settings.js",
     "shortcuts.js",
+    "storage.js",
 ];
 
 /// A file as it is sent.

@@ -72,6 +72,8 @@ struct Chat {
     /// What is known of the newest answer.
     newest: AnswerShown,
     problem: String,
+    /// What becomes of an answer's text.
+    render: fn(&str) -> String,
 }
 
 impl Chat {
@@ -82,6 +84,7 @@ impl Chat {
             entries: Vec::new(),
             newest: AnswerShown::default(),
             problem: String::new(),
+            render,
         }
     }
 
@@ -89,21 +92,19 @@ impl Chat {
         self.preferences.language
     }
 
-    /// Reads the form, asks the model, and adds its answer to the conversation. Without the key
-    /// nothing is done for anybody.
+    /// Reads the form, asks the model, and adds its answer to the conversation. For whoever has not
+    /// the key, nothing is done but to give the conversation back.
     async fn answer(&mut self, state: &AppState) -> Result<(), ApiError> {
-        if let Some(key) = &state.options().key
-            && !key.matches(self.form.key.trim())
-        {
-            return Err(ApiError::wrong_key());
+        let key = state.options().key.as_ref();
+        let is_known = key.is_none_or(|key| key.matches(self.form.key.trim()));
+        if !is_known {
+            self.render = raw;
         }
         let form = self.form.clone();
-        let entries = work::run(state, move || form.entries()).await;
-        if entries.is_err() {
-            // What cannot be read is not sent back.
-            self.form.history.clear();
+        self.entries = work::run(state, move || form.entries()).await?;
+        if !is_known {
+            return Err(ApiError::wrong_key());
         }
-        self.entries = entries?;
         let Some(question) = self.form.question(self.entries.clone())? else {
             self.problem = self.language().text("error-empty");
             return Ok(());
@@ -146,7 +147,8 @@ impl Chat {
         let model = state.model(None);
         let temperature = model.map_or(1.0, |model| model.sampling.temperature);
         let history = serde_json::to_string(&self.entries).unwrap_or_default();
-        let mut messages: Vec<Shown> = self.entries.iter().map(shown).collect();
+        let mut messages: Vec<Shown> =
+            self.entries.iter().map(|entry| shown(entry, self.render)).collect();
         if let Some(Shown::Assistant(last)) = messages.last_mut() {
             self.newest.html = std::mem::take(&mut last.html);
             *last = self.newest;
@@ -160,8 +162,7 @@ impl Chat {
                 context_tokens: model.map_or(1, |model| model.context_tokens()),
             },
             messages,
-            // One that was not looked at goes back as it came.
-            history: if self.entries.is_empty() { self.form.history } else { history },
+            history: if self.entries.is_empty() { String::new() } else { history },
             settings: SettingsShown {
                 system: self.form.system,
                 temperature: self.form.temperature,
@@ -174,13 +175,19 @@ impl Chat {
     }
 }
 
-fn shown(entry: &Entry) -> Shown {
+fn shown(entry: &Entry, render: fn(&str) -> String) -> Shown {
     match entry.role {
         Author::User => Shown::User(entry.content.clone()),
         Author::Assistant => {
             Shown::Assistant(AnswerShown { html: render(&entry.content), ..AnswerShown::default() })
         }
     }
+}
+
+/// An answer as it was written.
+fn raw(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<p class=\"raw\">{escaped}</p>")
 }
 
 /// A page for what went wrong, with the way back to the chat.

@@ -14,14 +14,17 @@ import { parse } from "./sanitize.js";
 export class Answer {
   /**
    * @param {HTMLElement} element
-   * @param {{whole: boolean, shown: () => void}} options `whole`: show nothing before the end;
-   *   `shown` is called after every change.
+   * @param {{whole: boolean, silent?: boolean, shown?: () => void}} options `whole`: show nothing
+   *   before the end; `silent`: a screen reader has heard it before; `shown` is called after every
+   *   change.
    */
   constructor(element, options) {
     this.element = element;
     this.options = options;
     /** Nodes that will never change again. */
     this.final = 0;
+    /** How many nodes from the begin on a screen reader has heard. */
+    this.said = options.silent ? Infinity : 0;
     /** HTML of finished blocks that are not on the page yet. */
     this.closed = "";
     this.tail = "";
@@ -51,20 +54,26 @@ export class Answer {
     const closed = parse(this.closed);
     this.closed = "";
     morph(this.element, this.final, [...closed, ...parse(this.tail)]);
-    const finished = [...this.element.childNodes].slice(this.final, this.final + closed.length);
+    const before = this.final;
     this.final += closed.length;
-    for (const node of finished) {
-      if (!(node instanceof HTMLElement)) continue;
-      say(node.innerText);
+    for (const [index, node] of [...this.element.childNodes].slice(0, this.final).entries()) {
+      if (index < before || !(node instanceof HTMLElement)) continue;
+      if (index >= this.said) say(node.innerText);
       addCopyButtons(node);
     }
-    this.options.shown();
+    this.said = Math.max(this.said, this.final);
+    this.options.shown?.();
   }
 
   /** The answer is complete, or no more of it comes. */
   end() {
     this.show();
     this.element.removeAttribute("aria-busy");
+  }
+
+  /** Nobody wants to see it any more. */
+  drop() {
+    cancelAnimationFrame(this.frame);
   }
 
   /** @param {string} html the rendering of the whole text */

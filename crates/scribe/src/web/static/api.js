@@ -1,6 +1,7 @@
 // Talks to the server: asks for answers as a stream of events, and for HTML of known texts.
 
 import { words } from "./settings.js";
+import * as storage from "./storage.js";
 
 /**
  * One event of a stream. `delta` has a piece of text and what it changes on the page; `done` is the
@@ -15,6 +16,9 @@ import { words } from "./settings.js";
 
 const KEY = "scribe.key";
 
+/** The key, kept in this tab where the browser keeps anything. */
+let key = storage.read("sessionStorage", KEY);
+
 /** The server did not do what it was asked; the message is for the reader. */
 export class Refusal extends Error {
   /**
@@ -27,13 +31,14 @@ export class Refusal extends Error {
   }
 }
 
-/** @param {string} key */
-export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
+/** @param {string} value */
+export function setKey(value) {
+  key = value;
+  storage.write("sessionStorage", KEY, value);
 }
 
 export function hasKey() {
-  return sessionStorage.getItem(KEY) !== null;
+  return key !== null;
 }
 
 /**
@@ -44,7 +49,6 @@ export function hasKey() {
 async function post(path, body, signal) {
   /** @type {Record<string, string>} */
   const headers = { "content-type": "application/json" };
-  const key = sessionStorage.getItem(KEY);
   if (key) headers.authorization = `Bearer ${key}`;
   let response;
   try {

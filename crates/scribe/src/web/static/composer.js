@@ -5,6 +5,8 @@ const box = /** @type {HTMLTextAreaElement} */ (document.getElementById("prompt"
 const send = /** @type {HTMLButtonElement} */ (form.querySelector(".send"));
 const stop = /** @type {HTMLButtonElement} */ (form.querySelector(".stop"));
 
+const problem = /** @type {HTMLElement} */ (form.querySelector(".problem"));
+
 let busy = false;
 
 /**
@@ -16,6 +18,7 @@ export function connect(handlers) {
     const text = box.value.trim();
     if (busy || !text) return;
     setDraft("");
+    problem.hidden = true;
     handlers.send(text);
   };
   form.addEventListener("submit", (event) => {
@@ -53,6 +56,20 @@ export function setBusy(value) {
 export function setDraft(text) {
   box.value = text;
   refresh();
+}
+
+/**
+ * Gives a message back that the server will never take, and says why.
+ * @param {string} text
+ * @param {string} why
+ */
+export function giveBack(text, why) {
+  // What was written meanwhile is not lost.
+  setDraft(box.value.trim() ? `${text}\n\n${box.value}` : text);
+  const words = /** @type {HTMLElement} */ (problem.querySelector("span"));
+  words.textContent = why;
+  problem.hidden = false;
+  focus();
 }
 
 /** Puts the caret into the box, but not where that would open a keyboard over the page. */

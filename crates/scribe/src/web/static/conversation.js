@@ -1,5 +1,7 @@
 // The messages so far, kept in this tab. They are all sent with every question.
 
+import * as storage from "./storage.js";
+
 /**
  * @typedef {object} Message
  * @property {"user" | "assistant"} role
@@ -15,12 +17,7 @@ export const messages = [];
 
 /** Keeps the messages for a reload of this tab. */
 export function keep() {
-  try {
-    sessionStorage.setItem(KEY, JSON.stringify(messages));
-  } catch {
-    // Too long for the browser's store: the page itself still has them.
-    sessionStorage.removeItem(KEY);
-  }
+  storage.write("sessionStorage", KEY, JSON.stringify(messages));
 }
 
 /**
@@ -29,7 +26,7 @@ export function keep() {
  */
 export function kept() {
   try {
-    const value = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+    const value = JSON.parse(storage.read("sessionStorage", KEY) ?? "[]");
     return Array.isArray(value) ? value : [];
   } catch {
     return [];

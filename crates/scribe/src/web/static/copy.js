@@ -1,5 +1,6 @@
 // Copying answers and code, also where the clipboard's own interface is missing (plain http).
 
+import { say } from "./announcer.js";
 import { words } from "./settings.js";
 
 const template = /** @type {HTMLTemplateElement} */ (document.getElementById("copy-code"));
@@ -25,8 +26,9 @@ export async function copy(button, text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    copyBySelection(text);
+    if (!copyBySelection(text)) return;
   }
+  say(words.copied);
   const icon = button.querySelector("use");
   const label = button.querySelector("span");
   icon?.setAttribute("href", "#i-check");
@@ -37,7 +39,10 @@ export async function copy(button, text) {
   }, 1600);
 }
 
-/** @param {string} text */
+/**
+ * @param {string} text
+ * @returns {boolean} whether it worked
+ */
 function copyBySelection(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");
@@ -45,7 +50,8 @@ function copyBySelection(text) {
   area.className = "visually-hidden";
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
   if (focused instanceof HTMLElement) focused.focus();
+  return copied;
 }

@@ -16,6 +16,9 @@ const welcome = /** @type {HTMLElement} */ (document.getElementById("welcome"));
 /** Stops the answer that is being written. @type {AbortController | null} */
 let running = null;
 
+/** The text of each answer on the page. @type {WeakMap<Element, string>} */
+const texts = new WeakMap();
+
 /**
  * Adds a message from its template.
  * @param {"user-message" | "assistant-message"} name
@@ -51,35 +54,52 @@ async function writeAnswer() {
   const article = addArticle("assistant-message");
   const answer = new Answer(part(article, ".answer"), { whole: settings.whole, shown: shortcuts.follow });
   const state = { text: "", complete: false };
-  running = new AbortController();
+  const own = new AbortController();
+  running = own;
   composer.setBusy(true);
   announcer.clear();
   announcer.say(words.answering);
   shortcuts.scrollDown();
   let problem = "";
   let retry = false;
+  let refused = false;
   try {
-    await receive(article, answer, state, running.signal);
+    await receive(article, answer, state, own.signal);
     if (!state.complete) problem = words["error-broken-off"];
   } catch (error) {
-    if (running.signal.aborted) await showStopped(article, answer, state.text);
+    if (own.signal.aborted) await showStopped(article, answer, state.text);
     else if (error instanceof Refusal && error.status === 401) retry = await enterKey();
     else problem = error instanceof Refusal ? error.message : words["error-unknown"];
     if (error instanceof Refusal && error.status === 401 && !retry) problem = words["error-key"];
+    refused = error instanceof Refusal && (error.status === 400 || error.status === 413);
   }
+  // A new chat has begun meanwhile, perhaps with an answer of its own.
+  if (running !== own) return answer.drop();
   answer.end();
   running = null;
   composer.setBusy(false);
-  // A new chat has begun meanwhile.
-  if (!article.isConnected) return announcer.clear();
   if (retry) {
     article.remove();
     return writeAnswer();
   }
+  if (refused) return takeBack(article, problem);
   if (problem) showProblem(article, problem);
-  else announcer.say(words["answer-ended"]);
+  else announcer.say(words[own.signal.aborted ? "answer-stopped" : "answer-ended"]);
   if (state.text) keepAnswer(article, state.text);
   shortcuts.follow();
+}
+
+/**
+ * A question that would be refused again, with all that comes after it, goes back into the box.
+ * @param {HTMLElement} article
+ * @param {string} problem
+ */
+function takeBack(article, problem) {
+  const question = conversation.dropQuestion() ?? "";
+  article.previousElementSibling?.remove();
+  article.remove();
+  welcome.hidden = conversation.messages.length > 0;
+  composer.giveBack(question, problem);
 }
 
 /**
@@ -131,6 +151,7 @@ async function showStopped(article, answer, text) {
  * @param {string} text
  */
 function keepAnswer(article, text) {
+  texts.set(article, text);
   const { textContent, title } = part(article, ".figures");
   conversation.add({ role: "assistant", content: text, figures: textContent ?? "", figuresTitle: title });
 }
@@ -172,6 +193,8 @@ function stop() {
 
 function newChat() {
   stop();
+  running = null;
+  composer.setBusy(false);
   conversation.clear();
   announcer.clear();
   list.querySelectorAll(".message").forEach((message) => message.remove());
@@ -204,18 +227,16 @@ function editLast() {
 /** @param {HTMLElement} button */
 function copyAnswer(button) {
   const article = button.closest(".message");
-  const answers = [...list.querySelectorAll(".message.assistant")];
-  const known = conversation.messages.filter((message) => message.role === "assistant");
-  const text = known.at(answers.indexOf(/** @type {Element} */ (article)) - answers.length)?.content;
-  void copy(button, text ?? "");
+  const text = article && texts.get(article);
+  if (text) void copy(button, text);
 }
 
-/** @type {Record<string, (button: HTMLElement) => void>} */
+/** @type {Record<string, (button: HTMLElement) => unknown>} */
 const actions = {
   "copy-answer": copyAnswer,
   "copy-code": (button) => void copy(button, button.closest("figure")?.querySelector("code")?.textContent ?? ""),
   edit: editLast,
-  example: (button) => send(/** @type {HTMLButtonElement} */ (button).value),
+  example: (button) => running || send(/** @type {HTMLButtonElement} */ (button).value),
   "new-chat": newChat,
   regenerate,
   "scroll-down": shortcuts.scrollDown,
@@ -235,7 +256,11 @@ document.addEventListener("click", (event) => {
 /** Shows the conversation that the page came with, or that a reload of this tab has left. */
 async function restore() {
   if (page.history.length > 0) {
-    page.history.forEach((message) => conversation.messages.push(message));
+    const articles = list.querySelectorAll(".message");
+    for (const [index, message] of page.history.entries()) {
+      conversation.messages.push(message);
+      if (articles[index]) texts.set(articles[index], message.content);
+    }
     conversation.keep();
     addCopyButtons(list);
     shortcuts.scrollDown();
@@ -244,36 +269,40 @@ async function restore() {
   const kept = conversation.kept();
   if (kept.length === 0) return;
   conversation.messages.push(...kept);
-  welcome.hidden = true;
-  const answers = kept.filter((message) => message.role === "assistant").map((message) => message.content);
-  const html = answers.length > 0 ? await htmlOf(answers).catch(() => []) : [];
+  /** @type {HTMLElement[]} */
+  const answers = [];
+  // All at once, as text: what is said while their HTML is on its way comes after them.
   for (const message of kept) {
     if (message.role === "user") addUser(message.content);
-    else showKept(message, html.shift());
+    else answers.push(addKept(message));
   }
   shortcuts.scrollDown();
+  if (answers.length === 0) return;
+  // Where the server cannot be asked, they stay text.
+  const html = await htmlOf(answers.map((article) => texts.get(article) ?? "")).catch(() => []);
+  for (const [index, article] of answers.entries()) {
+    if (html[index] === undefined) continue;
+    const answer = new Answer(part(article, ".answer"), { whole: false, silent: true });
+    answer.replace(html[index]);
+    answer.end();
+  }
+  shortcuts.follow();
 }
 
 /**
  * @param {conversation.Message} message
- * @param {string | undefined} html missing where the server could not be asked
+ * @returns {HTMLElement}
  */
-function showKept(message, html) {
+function addKept(message) {
   const article = addArticle("assistant-message");
-  const element = part(article, ".answer");
+  texts.set(article, message.content);
   part(article, ".figures").textContent = message.figures ?? "";
   part(article, ".figures").title = message.figuresTitle ?? "";
-  if (html === undefined) {
-    const plain = document.createElement("p");
-    plain.className = "raw";
-    plain.textContent = message.content;
-    element.append(plain);
-    return;
-  }
-  const answer = new Answer(element, { whole: false, shown: () => {} });
-  answer.replace(html);
-  answer.end();
-  announcer.clear();
+  const plain = document.createElement("p");
+  plain.className = "raw";
+  plain.textContent = message.content;
+  part(article, ".answer").append(plain);
+  return article;
 }
 
 // The page itself goes to where the conversation ends, or to the top of an empty page.

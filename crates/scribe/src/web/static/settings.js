@@ -1,5 +1,7 @@
 // What the reader has set, kept in this browser, and the words that the server sent with the page.
 
+import * as storage from "./storage.js";
+
 /**
  * @typedef {object} PageData
  * @property {Record<string, string>} words
@@ -29,18 +31,15 @@ export const settings = { ...DEFAULTS, ...load() };
 /** @returns {Partial<Settings>} */
 function load() {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    return JSON.parse(storage.read("localStorage", KEY) ?? "{}");
   } catch {
     return {};
   }
 }
 
 function save() {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
-  } catch {
-    // A browser that keeps nothing still has them until the page is left.
-  }
+  // A browser that keeps nothing still has them until the page is left.
+  storage.write("localStorage", KEY, JSON.stringify(settings));
 }
 
 const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("settings"));
