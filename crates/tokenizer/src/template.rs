@@ -135,8 +135,8 @@ impl ChatTemplate {
             self.run(tokenizer, &roles, &content, end, fuel_for(messages.len()))
         };
         let ((plain, _), (spaced, _)) = on_large_stack(|| Ok((run("")?, run(SPACE)?)))?;
-        let parts = self.parts(&plain);
-        let trims = self.trims(&plain, &spaced, SPACE)?;
+        let parts = self.parts(&plain, messages.len());
+        let trims = self.trims(&parts, &spaced, SPACE)?;
         let (mut written, mut trims) = (0, trims.into_iter());
         let input: usize = messages.iter().map(|message| message.content.len()).sum();
         for part in parts {
@@ -195,15 +195,18 @@ impl ChatTemplate {
         Ok((captured.into_output(), used))
     }
 
-    /// Cuts what the template wrote at the markers.
-    fn parts<'text>(&self, written: &'text str) -> Vec<Written<'text>> {
+    /// Cuts what the template wrote at the markers of a conversation of `messages` messages.
+    ///
+    /// A template can put text together that looks like a marker. What it could place that way is a
+    /// message that there is; any other number stays text.
+    fn parts<'text>(&self, written: &'text str, messages: usize) -> Vec<Written<'text>> {
         let mut parts = Vec::new();
         let (mut rest, mut from) = (written, 0);
         while let Some(at) = rest[from..].find(&self.marker).map(|at| from + at) {
             let after = &rest[at + self.marker.len()..];
             let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
             match after[..digits].parse() {
-                Ok(message) if after[digits..].starts_with('Q') => {
+                Ok(message) if message < messages && after[digits..].starts_with('Q') => {
                     parts.extend((at > 0).then(|| Written::Text(&rest[..at])));
                     parts.push(Written::Content(message));
                     (rest, from) = (&after[digits + 1..], 0);
@@ -215,12 +218,12 @@ impl ChatTemplate {
         parts
     }
 
-    /// Compares a run on bare markers with one on markers between `space`: for each content that
-    /// was written, on which sides it was trimmed.
-    fn trims(&self, plain: &str, spaced: &str, space: &str) -> Result<Vec<Trim>, Error> {
+    /// Compares the parts of a run on bare markers with one on markers between `space`: for each
+    /// content that was written, on which sides it was trimmed.
+    fn trims(&self, plain: &[Written<'_>], spaced: &str, space: &str) -> Result<Vec<Trim>, Error> {
         let mut trims: Vec<Trim> = Vec::new();
         let mut rest = spaced;
-        for part in self.parts(plain) {
+        for &part in plain {
             match part {
                 Written::Text(text) => rest = strip_text(rest, text)?,
                 Written::Content(i) => {
@@ -291,7 +294,7 @@ impl<'probe> Probe<'probe> {
         let template = self.template;
         let trims = |probe: &mut Self, space: &str| {
             let spaced = probe.run(&|i| [space, &template.marker_of(i), space].concat())?;
-            template.trims(&probe.plain, &spaced, space)
+            template.trims(&template.parts(&probe.plain, probe.roles.len()), &spaced, space)
         };
         let expected = trims(&mut self, SPACE)?;
         for space in [" ", "\n", "\t"] {
@@ -326,10 +329,11 @@ impl<'probe> Probe<'probe> {
             Err(Error::TemplateRefuses { .. }) => return Err(inspects(how)),
             other => other?,
         };
-        let parts = self.template.parts(&self.plain).into_iter().map(|part| match part {
-            Written::Text(text) => text,
-            Written::Content(_) => content,
-        });
+        let parts =
+            self.template.parts(&self.plain, self.roles.len()).into_iter().map(|part| match part {
+                Written::Text(text) => text,
+                Written::Content(_) => content,
+            });
         let expected: String = parts.collect();
         if written == expected { Ok(()) } else { Err(inspects(how)) }
     }

@@ -94,6 +94,24 @@ fn templates_that_cannot_be_read_say_where() {
     assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
 }
 
+/// The template is read with four messages, and learns the beginning of the markers from them or
+/// spells it in two halves.
+#[test]
+fn a_marker_that_the_template_makes_up_is_text() {
+    let tokenizer = small();
+    for made_up in ["'ScRi' ~ 'Be999999Q'", "(messages[0].content|trim)[:6] ~ '000005Q'"] {
+        let template = format!(
+            "{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}\
+             {{% if messages|length > 4 %}}{{{{ {made_up} }}}}{{% endif %}}"
+        );
+        let format = read(&template).expect(&template);
+        let messages = vec![Message::new(Role::User, "a"); 5];
+        let rendered = Conversation { messages }.render(&tokenizer, &format, RenderEnd::Complete);
+        let text = tokenizer.decode(&rendered.expect(&template).tokens);
+        assert!(text.starts_with("aaaaaScRiBe") && text.ends_with('Q'), "{text}");
+    }
+}
+
 /// Work, memory and output without end, or nearly so, each with the words of what stops it.
 const BOMBS: &[(&str, &str)] = &[
     // Loops in loops.
