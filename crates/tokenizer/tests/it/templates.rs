@@ -85,6 +85,22 @@ fn a_template_may_refuse_a_conversation_in_its_own_words() {
 }
 
 #[test]
+fn errors_are_short_whatever_the_template_holds() {
+    let long = "x".repeat(60_000);
+    let raised =
+        |end: &str| format!("{{{{ raise_exception('{long}') if messages|length {end} }}}}");
+    for template in [
+        format!("{{{{ x.{long}() }}}}"),
+        format!("{{% set {long} = {long} + {long} %}}"),
+        format!("{{% for m in messages %}}{{{{ 'a' if '{long}' in m.content }}}}{{% endfor %}}"),
+        raised("> 0"),
+    ] {
+        let error = read(&template).expect_err("refused").to_string();
+        assert!(error.len() < 4_000, "{error:.500}");
+    }
+}
+
+#[test]
 fn templates_that_cannot_be_read_say_where() {
     for template in ["{% for %}", "{{ messages[0].content.nonsense() }}", "{% include 'x' %}"] {
         let error = read(template).expect_err(template);
