@@ -85,7 +85,7 @@ impl<R: Read> Cursor<R> {
                 needed: buffer.len() as u64,
                 available: 0,
             },
-            _ => Error::io("read", std::path::Path::new("the file's header"), source),
+            _ => Error::Unreadable { what, source },
         })?;
         self.position += buffer.len() as u64;
         Ok(())

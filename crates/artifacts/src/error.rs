@@ -23,6 +23,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A header could not be read to its end. Becomes [`Error::Io`] where the file has a name.
+    #[error("cannot read {what}: {source}; {}", remedy(source))]
+    Unreadable {
+        /// What was being read.
+        what: &'static str,
+        /// The system's own words.
+        source: io::Error,
+    },
+
     /// One named file is damaged or not what it claims to be; `source` says in what way.
     #[error("{path}: {source}")]
     InFile {
@@ -453,6 +462,7 @@ impl Error {
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,
+            Self::Unreadable { source, .. } => Self::io("read", path, source),
             other => Self::InFile { path: path.to_owned(), source: Box::new(other) },
         }
     }

@@ -2,15 +2,13 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::Error;
+use crate::{Error, shown};
 
 /// The longest string of a header, index or manifest, in bytes as written.
 ///
 /// The JSON reader holds a string up to five times when it complains about it; at this length that
 /// is less than what reading may take for any file. Training notes of known files stay under 1 MiB.
 pub(crate) const STRING_BYTES_MAX: usize = 4 << 20;
-/// The longest excerpt of a message of the JSON reader, which may quote the file at length.
-const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Parses the whole of `bytes`; `what` names it in errors.
 pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Error> {
@@ -21,10 +19,9 @@ pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Re
             limit: STRING_BYTES_MAX as u64,
         });
     }
-    serde_json::from_slice(bytes).map_err(|error| {
-        let message = error.to_string().chars().take(MESSAGE_CHARS_MAX).collect();
-        Error::Json { what, message }
-    })
+    // The JSON reader may quote the file at length, and names fields as they are.
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::Json { what, message: shown(&error.to_string()) })
 }
 
 /// The length of the first string over the limit; what is not JSON is left to the parser.
@@ -67,6 +64,6 @@ mod tests {
         assert!(error.to_string().starts_with("the list is not valid: invalid type: map"));
         let error = parse::<u64>("the number", format!("\"{}\"", "x".repeat(5_000)).as_bytes());
         let Err(Error::Json { message, .. }) = error else { panic!("accepted") };
-        assert_eq!(message.chars().count(), MESSAGE_CHARS_MAX);
+        assert_eq!(message.chars().count(), 300);
     }
 }

@@ -37,6 +37,9 @@ pub mod tensors;
 
 mod cursor;
 mod json;
+mod plain_name;
+mod shown;
 
 pub use error::Error;
+pub use shown::shown;
 pub use stored_type::StoredType;

@@ -3,9 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use artifacts::shown;
+
+/// The longest excerpt of a file where the message prints it with escapes itself.
+const FOUND_CHARS_MAX: usize = 300;
+
 /// What is wrong with a tokenizer file, a chat template or a conversation.
 ///
-/// Text that comes from a file is printed with escapes, so that no file can write to a terminal.
+/// Text that comes from a file is cut and printed with escapes, so that no file can fill a log or
+/// write to a terminal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,12 +39,12 @@ pub enum Error {
     },
 
     /// A file is not the JSON that it should be.
-    #[error("{what} is not valid: {source}; download it again")]
+    #[error("{what} is not valid: {message}; download it again")]
     Json {
         /// Which file.
         what: &'static str,
-        /// Where and why.
-        source: serde_json::Error,
+        /// Where and why, in the words of the JSON reader.
+        message: String,
     },
 
     /// The metadata of a GGUF file cannot be read.
@@ -139,4 +145,31 @@ pub enum Error {
         /// The template's words.
         reason: String,
     },
+}
+
+impl Error {
+    /// A file that is not the JSON that it should be.
+    pub(crate) fn json(what: &'static str, source: &serde_json::Error) -> Self {
+        Self::Json { what, message: shown(&source.to_string()) }
+    }
+
+    /// A kind of tokenizer that is not supported.
+    pub(crate) fn unsupported(what: &'static str, found: &str, known: &'static str) -> Self {
+        Self::Unsupported { what, found: found.chars().take(FOUND_CHARS_MAX).collect(), known }
+    }
+
+    /// A tokenizer whose parts contradict each other.
+    pub(crate) fn invalid(problem: &str) -> Self {
+        Self::Invalid { problem: shown(problem) }
+    }
+
+    /// A chat template that cannot be understood.
+    pub(crate) fn template(problem: &str) -> Self {
+        Self::Template { problem: shown(problem) }
+    }
+
+    /// A chat template that looks into contents.
+    pub(crate) fn inspects(how: &str) -> Self {
+        Self::TemplateInspects { how: shown(how) }
+    }
 }

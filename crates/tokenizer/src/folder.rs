@@ -112,9 +112,8 @@ fn chat_template(folder: &Path, configured: Option<Template>) -> Result<Option<S
     let path = folder.join("chat_template.jinja");
     let what = "the length of chat_template.jinja in bytes";
     if let Some(bytes) = read_file(&path, what, TEMPLATE_BYTES_MAX)? {
-        let text = String::from_utf8(bytes).map_err(|_| Error::Template {
-            problem: "chat_template.jinja is not UTF-8".to_owned(),
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::template("chat_template.jinja is not UTF-8"))?;
         return Ok(Some(text));
     }
     Ok(match configured {
@@ -134,9 +133,7 @@ fn read_config<T: Default + for<'de> Deserialize<'de>>(
 ) -> Result<T, Error> {
     let what = "the length of a configuration file in bytes";
     match read_file(&folder.join(name), what, CONFIG_BYTES_MAX)? {
-        Some(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|source| Error::Json { what: name, source })
-        }
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::json(name, &source)),
         None => Ok(T::default()),
     }
 }

@@ -181,7 +181,7 @@ fn llama3(
     }
     for message in messages {
         header(message.role.name(), push);
-        push(Piece::content(message, trim(&message.content)));
+        push(Piece::content(message, message.content.trim_matches(is_jinja_space)));
         push(Piece::Special(stop));
     }
     if end == RenderEnd::GenerationPrompt {
@@ -190,8 +190,8 @@ fn llama3(
     Ok(())
 }
 
-/// `text` without white space at its ends, as Python's `strip` and so Jinja's `trim` see it: the
-/// four separator controls count as white space there.
-fn trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+/// Whether Python's `strip` and so Jinja's `trim` take a character for white space: the four
+/// separator controls are some there.
+pub(crate) fn is_jinja_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

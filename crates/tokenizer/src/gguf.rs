@@ -41,27 +41,17 @@ pub(crate) fn read(metadata: &Metadata) -> Result<(Vocabulary, Extras), Error> {
         .str("tokenizer.ggml.model")?
         .ok_or(Error::Missing { what: "tokenizer.ggml.model" })?;
     if model != "gpt2" {
-        return Err(Error::Unsupported {
-            what: "tokenizer.ggml.model",
-            found: model.to_owned(),
-            known: "gpt2 (byte-level BPE)",
-        });
+        return Err(Error::unsupported("tokenizer.ggml.model", model, "gpt2 (byte-level BPE)"));
     }
     if metadata.bool("tokenizer.ggml.add_space_prefix")? == Some(true) {
-        return Err(Error::Unsupported {
-            what: "tokenizer.ggml.add_space_prefix",
-            found: "true".to_owned(),
-            known: "false",
-        });
+        return Err(Error::unsupported("tokenizer.ggml.add_space_prefix", "true", "false"));
     }
     let pre =
         metadata.str("tokenizer.ggml.pre")?.ok_or(Error::Missing { what: "tokenizer.ggml.pre" })?;
-    let &(_, split, normalization) =
-        RULES.iter().find(|(name, ..)| *name == pre).ok_or_else(|| Error::Unsupported {
-            what: "tokenizer.ggml.pre",
-            found: pre.to_owned(),
-            known: RULES_KNOWN,
-        })?;
+    let &(_, split, normalization) = RULES
+        .iter()
+        .find(|(name, ..)| *name == pre)
+        .ok_or_else(|| Error::unsupported("tokenizer.ggml.pre", pre, RULES_KNOWN))?;
     // Llama 3 looks a whole word up before it merges; the format has no field for that.
     let rules = Rules { split, normalization, ignore_merges: split == SplitRule::Llama3 };
     let vocabulary = vocabulary(metadata)?.finish(rules)?;
@@ -82,9 +72,8 @@ fn vocabulary(metadata: &Metadata) -> Result<Builder, Error> {
     check_limit("the number of tokens", tokens.len(), TOKENS_MAX)?;
     check_limit("the number of merges", merges.len(), MERGES_MAX)?;
     if types.len() != tokens.len() {
-        return Err(Error::Invalid {
-            problem: format!("{} tokens have {} token types", tokens.len(), types.len()),
-        });
+        let (tokens, types) = (tokens.len(), types.len());
+        return Err(Error::invalid(&format!("{tokens} tokens have {types} token types")));
     }
     let mut builder = Builder::new();
     for ((token, text), kind) in (0u32..).zip(tokens).zip(types) {
@@ -96,8 +85,8 @@ fn vocabulary(metadata: &Metadata) -> Result<Builder, Error> {
         }
     }
     for merge in merges {
-        let (left, right) = merge.split_once(' ').ok_or_else(|| Error::Invalid {
-            problem: format!("merge {merge:?} is not two tokens with a space between"),
+        let (left, right) = merge.split_once(' ').ok_or_else(|| {
+            Error::invalid(&format!("merge {merge:?} is not two tokens with a space between"))
         })?;
         builder.push_merge(left, right)?;
     }
@@ -124,4 +113,15 @@ fn extras(metadata: &Metadata, split: SplitRule) -> Result<Extras, Error> {
         end_of_turn,
         chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_known_rules_are_all_listed() {
+        let names: Vec<&str> = RULES.iter().map(|&(name, ..)| name).collect();
+        assert_eq!(names.join(", "), RULES_KNOWN);
+    }
 }

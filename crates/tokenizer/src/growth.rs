@@ -10,10 +10,16 @@
 //! then a circle only ever adds. `s = s + x` passes, `s = s + s` and `s = t + s, t = s` do not.
 //!
 //! All variables of one name count as one, and all attributes of one name of all namespaces.
+//!
+//! Everything that the engine runs has to be walked, so nodes are taken apart without `..`: a field
+//! that a new version of the engine adds does not compile until it is looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{
+    AutoEscape, BinOp, BinOpKind, Call, CallArg, Compare, CompareOp, Expr, Filter, ForLoop,
+    GetAttr, GetItem, IfCond, IfExpr, Macro, Map, Set, SetBlock, Slice, Stmt, Test, WithBlock,
+};
 
 /// How many copies of one value a chain of assignments may make.
 const COPIES_MAX: u64 = 1 << 12;
@@ -60,8 +66,9 @@ impl Walk {
                     self.declarations(&it.false_body);
                 }
                 Stmt::Macro(it) => {
-                    let names = it.args.iter().filter_map(variable).map(str::to_owned).collect();
-                    self.macros.insert(it.name.to_owned(), names);
+                    // Two macros may share a name: a call assigns the parameters of both.
+                    let names = it.args.iter().filter_map(variable).map(str::to_owned);
+                    self.macros.entry(it.name.to_owned()).or_default().extend(names);
                     self.declarations(&it.body);
                 }
                 Stmt::SetBlock(it) => self.declarations(&it.body),
@@ -91,63 +98,88 @@ impl Walk {
             Stmt::Template(it) => self.statements(&it.children),
             Stmt::EmitExpr(it) => self.expression(&it.expr),
             Stmt::EmitRaw(_) | Stmt::Continue(_) | Stmt::Break(_) => Ok(Copies::new()),
-            Stmt::ForLoop(it) => {
-                if it.recursive {
-                    return Err("a recursive loop".to_owned());
-                }
-                let items = self.expression(&it.iter)?;
-                self.assign(&it.target, &items)?;
-                let mut written = self.statements(&it.body)?;
-                // A loop writes its body more than once.
-                written.values_mut().for_each(|copies| *copies = copies.saturating_mul(2));
-                add(&mut written, self.statements(&it.else_body)?);
-                Ok(written)
-            }
+            Stmt::ForLoop(it) => self.for_loop(it),
             Stmt::IfCond(it) => {
-                self.expression(&it.expr)?;
-                let written = self.statements(&it.true_body)?;
-                Ok(either(written, self.statements(&it.false_body)?))
+                let IfCond { expr, true_body, false_body } = &**it;
+                self.expression(expr)?;
+                let written = self.statements(true_body)?;
+                Ok(either(written, self.statements(false_body)?))
             }
             Stmt::WithBlock(it) => {
-                for (target, value) in &it.assignments {
+                let WithBlock { assignments, body } = &**it;
+                for (target, value) in assignments {
                     let copies = self.expression(value)?;
                     self.assign(target, &copies)?;
                 }
-                self.statements(&it.body)
+                self.statements(body)
             }
             Stmt::Set(it) => {
-                if let (Some(_), Some(call)) = (variable(&it.target), new_namespace(&it.expr)) {
+                let Set { target, expr } = &**it;
+                if let (Some(_), Some(call)) = (variable(target), new_namespace(expr)) {
                     return self.namespace(call).map(|()| Copies::new());
                 }
-                let copies = self.expression(&it.expr)?;
-                self.assign(&it.target, &copies)?;
+                let copies = self.expression(expr)?;
+                self.assign(target, &copies)?;
                 Ok(Copies::new())
             }
             Stmt::SetBlock(it) => {
-                let copies = self.statements(&it.body)?;
-                self.assign(&it.target, &copies)?;
-                Ok(Copies::new())
-            }
-            Stmt::AutoEscape(it) => self.statements(&it.body),
-            Stmt::Macro(it) => {
-                for (target, value) in it.args.iter().rev().zip(it.defaults.iter().rev()) {
-                    let copies = self.expression(value)?;
-                    self.assign(target, &copies)?;
+                let SetBlock { target, filter, body } = &**it;
+                let mut copies = self.statements(body)?;
+                if let Some(filter) = filter {
+                    add(&mut copies, self.expression(filter)?);
                 }
-                let copies = self.statements(&it.body)?;
-                self.assignments.push((macro_name(it.name), copies));
+                self.assign(target, &copies)?;
                 Ok(Copies::new())
             }
+            Stmt::AutoEscape(it) => {
+                let AutoEscape { enabled, body } = &**it;
+                self.expression(enabled)?;
+                self.statements(body)
+            }
+            Stmt::Macro(it) => self.declared_macro(it).map(|()| Copies::new()),
             Stmt::Do(it) => self.call(&it.call).map(|_| Copies::new()),
             Stmt::FilterBlock(_) => Err("a filter block".to_owned()),
             Stmt::CallBlock(_) => Err("a call block".to_owned()),
         }
     }
 
+    fn for_loop(&mut self, it: &ForLoop<'_>) -> Result<Copies, Refusal> {
+        let ForLoop { target, iter, filter_expr, recursive, body, else_body } = it;
+        if *recursive {
+            return Err("a recursive loop".to_owned());
+        }
+        let items = self.expression(iter)?;
+        self.assign(target, &items)?;
+        // `loop.nextitem` is one of the items.
+        self.assign_variable("loop", &items)?;
+        if let Some(filter) = filter_expr {
+            self.expression(filter)?;
+        }
+        let mut written = self.statements(body)?;
+        // A loop writes its body more than once.
+        multiply(&mut written, 2);
+        add(&mut written, self.statements(else_body)?);
+        Ok(written)
+    }
+
+    fn declared_macro(&mut self, it: &Macro<'_>) -> Result<(), Refusal> {
+        let Macro { name, args, defaults, body } = it;
+        for target in args {
+            self.assign(target, &Copies::new())?;
+        }
+        for (target, value) in args.iter().rev().zip(defaults.iter().rev()) {
+            let copies = self.expression(value)?;
+            self.assign(target, &copies)?;
+        }
+        let copies = self.statements(body)?;
+        self.assignments.push((macro_name(name), copies));
+        Ok(())
+    }
+
     /// Notes that a variable, several, or an attribute become a value.
     fn assign(&mut self, target: &Expr<'_>, copies: &Copies) -> Result<(), Refusal> {
         match target {
-            Expr::Var(it) => self.assignments.push((it.id.to_owned(), copies.clone())),
+            Expr::Var(it) => self.assign_variable(it.id, copies)?,
             Expr::GetAttr(it) if self.is_namespace(&it.expr) => {
                 self.assignments.push((attribute(it.name), copies.clone()));
             }
@@ -155,6 +187,15 @@ impl Walk {
             Expr::Tuple(it) => it.items.iter().try_for_each(|item| self.assign(item, copies))?,
             _ => return Err("an assignment to an expression".to_owned()),
         }
+        Ok(())
+    }
+
+    /// Notes that a variable becomes a value; a namespace would hide it.
+    fn assign_variable(&mut self, name: &str, copies: &Copies) -> Result<(), Refusal> {
+        if self.namespaces.contains(name) {
+            return Err(format!("a namespace and another value of one name ({name})"));
+        }
+        self.assignments.push((name.to_owned(), copies.clone()));
         Ok(())
     }
 
@@ -169,63 +210,95 @@ impl Walk {
             }
             Expr::Var(it) => Ok(Copies::from([(it.id.to_owned(), 1)])),
             Expr::Const(_) => Ok(Copies::new()),
-            Expr::Slice(it) => self.expression(&it.expr),
-            Expr::UnaryOp(it) => self.expression(&it.expr).map(|_| Copies::new()),
-            Expr::BinOp(it) => {
-                let (left, right) = (self.expression(&it.left)?, self.expression(&it.right)?);
-                Ok(match it.op {
-                    BinOpKind::Add | BinOpKind::Concat => sum(left, right),
-                    BinOpKind::Mul => sum(sum(left.clone(), left), sum(right.clone(), right)),
-                    BinOpKind::ScAnd | BinOpKind::ScOr => either(left, right),
-                    BinOpKind::Eq
-                    | BinOpKind::Ne
-                    | BinOpKind::Lt
-                    | BinOpKind::Lte
-                    | BinOpKind::Gt
-                    | BinOpKind::Gte
-                    | BinOpKind::In
-                    | BinOpKind::Sub
-                    | BinOpKind::Div
-                    | BinOpKind::FloorDiv
-                    | BinOpKind::Rem
-                    | BinOpKind::Pow => Copies::new(),
-                })
+            Expr::Slice(it) => {
+                let Slice { expr, start, stop, step } = &**it;
+                for bound in [start, stop, step].into_iter().flatten() {
+                    self.expression(bound)?;
+                }
+                self.expression(expr)
             }
+            Expr::UnaryOp(it) => self.expression(&it.expr).map(|_| Copies::new()),
+            Expr::BinOp(it) => self.operation(it),
             Expr::Compare(it) => {
-                self.expression(&it.expr)?;
-                for compared in &it.ops {
-                    self.expression(&compared.expr)?;
+                let Compare { expr, ops } = &**it;
+                self.expression(expr)?;
+                for CompareOp { op: _, expr } in ops {
+                    self.expression(expr)?;
                 }
                 Ok(Copies::new())
             }
             Expr::IfExpr(it) => {
-                self.expression(&it.test_expr)?;
-                let one = self.expression(&it.true_expr)?;
-                let other = it.false_expr.as_ref().map(|other| self.expression(other));
+                let IfExpr { test_expr, true_expr, false_expr } = &**it;
+                self.expression(test_expr)?;
+                let one = self.expression(true_expr)?;
+                let other = false_expr.as_ref().map(|other| self.expression(other));
                 Ok(either(one, other.transpose()?.unwrap_or_default()))
             }
-            Expr::Filter(it) => {
-                let value = it.expr.as_ref().map(|value| self.expression(value)).transpose()?;
-                Ok(sum(value.unwrap_or_default(), self.arguments(&it.args)?))
-            }
+            Expr::Filter(it) => self.filter(it),
             Expr::Test(it) => {
-                self.expression(&it.expr)?;
-                self.arguments(&it.args).map(|_| Copies::new())
+                let Test { name: _, expr, args } = &**it;
+                self.expression(expr)?;
+                self.arguments(args).map(|_| Copies::new())
             }
-            Expr::GetAttr(it) => self.part(&it.expr, Some(it.name)),
+            Expr::GetAttr(it) => {
+                let GetAttr { expr, name } = &**it;
+                self.part(expr, Some(name))
+            }
             Expr::GetItem(it) => {
-                self.expression(&it.subscript_expr)?;
-                let name = it.subscript_expr.as_const();
-                self.part(&it.expr, name.as_ref().and_then(|name| name.as_str()))
+                let GetItem { expr, subscript_expr } = &**it;
+                self.expression(subscript_expr)?;
+                let name = subscript_expr.as_const();
+                self.part(expr, name.as_ref().and_then(|name| name.as_str()))
             }
             Expr::Call(it) => self.call(it),
             Expr::List(it) => self.items(&it.items),
             Expr::Tuple(it) => self.items(&it.items),
             Expr::Map(it) => {
-                let keys = self.items(&it.keys)?;
-                Ok(sum(keys, self.items(&it.values)?))
+                let Map { keys, values } = &**it;
+                let keys = self.items(keys)?;
+                Ok(sum(keys, self.items(values)?))
             }
         }
+    }
+
+    fn operation(&mut self, it: &BinOp<'_>) -> Result<Copies, Refusal> {
+        let BinOp { op, left, right } = it;
+        let times = [left, right].map(|side| side.as_const().and_then(|value| value.as_i64()));
+        let (left, right) = (self.expression(left)?, self.expression(right)?);
+        Ok(match op {
+            BinOpKind::Add | BinOpKind::Concat => sum(left, right),
+            BinOpKind::Mul => {
+                let mut product = sum(left, right);
+                // How often is known of constants only.
+                let most = times.into_iter().flatten().max().map_or(COPIES_MAX, i64::unsigned_abs);
+                multiply(&mut product, most.max(2));
+                product
+            }
+            BinOpKind::ScAnd | BinOpKind::ScOr => either(left, right),
+            BinOpKind::Eq
+            | BinOpKind::Ne
+            | BinOpKind::Lt
+            | BinOpKind::Lte
+            | BinOpKind::Gt
+            | BinOpKind::Gte
+            | BinOpKind::In
+            | BinOpKind::Sub
+            | BinOpKind::Div
+            | BinOpKind::FloorDiv
+            | BinOpKind::Rem
+            | BinOpKind::Pow => Copies::new(),
+        })
+    }
+
+    fn filter(&mut self, it: &Filter<'_>) -> Result<Copies, Refusal> {
+        let Filter { name, expr, args } = it;
+        let value = expr.as_ref().map(|value| self.expression(value)).transpose()?;
+        let mut arguments = self.arguments(args)?;
+        // These write their arguments once for each item.
+        if matches!(*name, "batch" | "slice" | "map") {
+            multiply(&mut arguments, COPIES_MAX);
+        }
+        Ok(sum(value.unwrap_or_default(), arguments))
     }
 
     fn items(&mut self, items: &[Expr<'_>]) -> Result<Copies, Refusal> {
@@ -263,15 +336,16 @@ impl Walk {
     /// A call: of a macro, whose parameters become the arguments; of a method or a function, whose
     /// value may hold a copy of each argument.
     fn call(&mut self, call: &Call<'_>) -> Result<Copies, Refusal> {
-        let arguments = self.arguments(&call.args)?;
-        match &call.expr {
+        let Call { expr, args } = call;
+        let arguments = self.arguments(args)?;
+        match expr {
             Expr::Var(name) => match self.macros.get(name.id).cloned() {
                 Some(parameters) => {
                     let assigned = parameters.into_iter().map(|name| (name, arguments.clone()));
                     self.assignments.extend(assigned);
                     Ok(Copies::from([(macro_name(name.id), 1)]))
                 }
-                None => Ok(sum(self.expression(&call.expr)?, arguments)),
+                None => Ok(sum(self.expression(expr)?, arguments)),
             },
             Expr::GetAttr(method) => Ok(sum(self.expression(&method.expr)?, arguments)),
             _ => Err("a call of an expression".to_owned()),
@@ -376,6 +450,11 @@ fn macro_name(name: &str) -> String {
     format!("{name}()")
 }
 
+/// As many of each.
+fn multiply(copies: &mut Copies, times: u64) {
+    copies.values_mut().for_each(|copies| *copies = copies.saturating_mul(times));
+}
+
 /// Both values in one.
 fn sum(mut one: Copies, other: Copies) -> Copies {
     add(&mut one, other);
@@ -396,4 +475,67 @@ fn either(mut one: Copies, other: Copies) -> Copies {
         *entry = times.max(*entry);
     }
     one
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::machinery::parse;
+
+    use super::*;
+
+    /// Checks a template of these tags.
+    fn checked(tags: &[&str]) -> Result<(), Refusal> {
+        let source: String = tags.iter().map(|tag| format!("{{% {tag} %}}")).collect();
+        check(&parse(&source, "test", minijinja::syntax::SyntaxConfig::default()).expect("Jinja"))
+    }
+
+    /// Sets a variable to eight of the one before, from `a` on, times what ends the chain.
+    fn chain(last: &str) -> Vec<String> {
+        let eight = |(to, from)| format!("set {to} = [{}]", [from; 8].join(", "));
+        let mut tags = vec!["set a = x".to_owned()];
+        tags.extend([("b", "a"), ("c", "b"), ("d", "c"), ("e", "d")].map(eight));
+        tags.push(format!("set f = {last}"));
+        tags
+    }
+
+    #[test]
+    fn circles_may_add_but_not_multiply() {
+        for tags in [
+            &["set s = s + x"][..],
+            &["set s = x", "for a in x", "set s = s ~ loop.index", "endfor"],
+            &["set s = t", "set t = s"],
+            &["set s = s[1:] if s else x"],
+            &["set s = x * 2", "set t = s * 3"],
+            &["set n = namespace(i=0)", "set n.i = n.i + 1"],
+            &["macro f(s)", "set t = s + s", "endmacro", "set u = f(x) + f(x)"],
+        ] {
+            assert_eq!(checked(tags), Ok(()), "{tags:?}");
+        }
+        for tags in [
+            &["set s = s + s"][..],
+            &["set s = t + s", "set t = s"],
+            &["set s = [s, [s]]"],
+            &["set s = s * 2"],
+            &["set s = s * x"],
+            &["set s = x|map('default', s)"],
+            &["for a in s", "set s = [loop.previtem, a]", "endfor"],
+            &["set s | replace(s, s)", "endset"],
+            &["macro f(s)", "set t = f(s + s)", "endmacro"],
+        ] {
+            let refusal = checked(tags).expect_err(&format!("{tags:?}"));
+            assert!(refusal.contains("doubles itself"), "{tags:?}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn chains_may_make_so_many_copies_and_not_one_more() {
+        let refusal = |last: &str| {
+            let tags = chain(last);
+            checked(&tags.iter().map(String::as_str).collect::<Vec<_>>()).err()
+        };
+        assert_eq!(COPIES_MAX, 8_u64.pow(4), "the four steps of the chain");
+        assert_eq!(refusal("e"), None);
+        let over = refusal("e + x").expect("one more");
+        assert!(over.contains("over 4096 copies (f)"), "{over}");
+    }
 }

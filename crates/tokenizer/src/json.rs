@@ -135,13 +135,15 @@ impl Texts {
 /// Reads the file.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Vocabulary, Extras), Error> {
     check_limit("the length of tokenizer.json in bytes", bytes.len(), JSON_BYTES_MAX)?;
-    let json = |source| Error::Json { what: "tokenizer.json", source };
+    let json = |source| Error::json("tokenizer.json", &source);
     let outline: Outline = serde_json::from_slice(bytes).map_err(json)?;
     match outline.model.r#type.as_deref() {
         Some("BPE") => {}
         // Files from before 2020 do not name the type.
         None if outline.model.merges.is_some() => {}
-        other => return Err(unsupported("tokenizer model", other.unwrap_or("unnamed"), "BPE")),
+        other => {
+            return Err(Error::unsupported("tokenizer model", other.unwrap_or("unnamed"), "BPE"));
+        }
     }
     let file: File = serde_json::from_slice(bytes).map_err(json)?;
     check_model(&file.model)?;
@@ -163,21 +165,21 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Vocabulary, Extras), Error> {
 /// Refuses what byte-level BPE does not have.
 fn check_model(model: &Model) -> Result<(), Error> {
     if model.byte_fallback {
-        return Err(unsupported("byte_fallback", "true", "false (byte-level BPE)"));
+        return Err(Error::unsupported("byte_fallback", "true", "false (byte-level BPE)"));
     }
     for (what, text) in [
         ("continuing_subword_prefix", &model.continuing_subword_prefix),
         ("end_of_word_suffix", &model.end_of_word_suffix),
     ] {
         if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
-            return Err(unsupported(what, text, "none"));
+            return Err(Error::unsupported(what, text, "none"));
         }
     }
     let byte = |text: &str| text.chars().count() == 1;
     if let Some(unknown) = &model.unk_token
         && model.vocab.texts.iter().filter(|text| byte(text)).count() < 200
     {
-        return Err(unsupported("unk_token of a vocabulary without bytes", unknown, "none"));
+        return Err(Error::unsupported("unk_token of a vocabulary without bytes", unknown, "none"));
     }
     Ok(())
 }
@@ -207,7 +209,7 @@ fn builder(file: File) -> Result<Builder, Error> {
             continue;
         }
         if lstrip || rstrip || single_word {
-            return Err(unsupported(
+            return Err(Error::unsupported(
                 "an added token that is not special, with lstrip, rstrip or single_word:",
                 &content,
                 "added tokens without these",
@@ -254,7 +256,9 @@ fn split_rule(pre_tokenizer: &Value) -> Result<SplitRule, Error> {
         }
         _ => None,
     };
-    rule.ok_or_else(|| unsupported("pre_tokenizer", &shown(pre_tokenizer), PRE_TOKENIZERS_KNOWN))
+    rule.ok_or_else(|| {
+        Error::unsupported("pre_tokenizer", &pre_tokenizer.to_string(), PRE_TOKENIZERS_KNOWN)
+    })
 }
 
 /// The normalization of a `normalizer`.
@@ -267,7 +271,7 @@ fn normalization(normalizer: &Value) -> Result<Normalization, Error> {
         {
             Ok(Normalization::None)
         }
-        _ => Err(unsupported("normalizer", &shown(normalizer), "NFC, none")),
+        _ => Err(Error::unsupported("normalizer", &normalizer.to_string(), "NFC, none")),
     }
 }
 
@@ -279,16 +283,6 @@ fn beginning(post_processor: &Value, added: &[AddedToken]) -> Option<u32> {
     };
     let name = steps.iter().find_map(|step| step["single"][0]["SpecialToken"]["id"].as_str())?;
     added.iter().find(|token| token.special && token.content == name).map(|token| token.id)
-}
-
-/// A refusal by name.
-fn unsupported(what: &'static str, found: &str, known: &'static str) -> Error {
-    Error::Unsupported { what, found: found.to_owned(), known }
-}
-
-/// A part of the file for the eye: not more than a line or two.
-fn shown(value: &Value) -> String {
-    value.to_string().chars().take(300).collect()
 }
 
 impl<'de> Deserialize<'de> for VocabularyJson {

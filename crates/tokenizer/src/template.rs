@@ -23,6 +23,7 @@ use minijinja_contrib::pycompat;
 
 use crate::added::Part;
 use crate::conversation::Piece;
+use crate::format::is_jinja_space;
 use crate::vocabulary::check_limit;
 use crate::{Error, Message, RenderEnd, Role, Tokenizer, growth};
 
@@ -44,6 +45,9 @@ const FUEL_READING: u64 = 400_000;
 const STACK_BYTES: usize = 256 << 20;
 /// The name of the template inside the engine.
 const NAME: &str = "chat_template";
+
+/// The longest reason of a template that is passed on.
+const REASON_CHARS_MAX: usize = 300;
 
 /// White space around a marker that shows whether a template trims: no template writes it itself.
 const SPACE: &str = "\u{2003}\u{2003}";
@@ -96,8 +100,8 @@ impl ChatTemplate {
         let syntax = syntax.map_err(engine_error)?;
         check_tags(source, &syntax)?;
         let parsed = parse(source, NAME, syntax.clone()).map_err(engine_error)?;
-        growth::check(&parsed).map_err(|refusal| Error::Template {
-            problem: format!("it uses {}, which is not supported", refusal.escape_debug()),
+        growth::check(&parsed).map_err(|refusal| {
+            Error::template(&format!("it uses {refusal}, which is not supported"))
         })?;
         environment.set_syntax(syntax);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -135,8 +139,8 @@ impl ChatTemplate {
             self.run(tokenizer, &roles, &content, end, fuel_for(messages.len()))
         };
         let ((plain, _), (spaced, _)) = on_large_stack(|| Ok((run("")?, run(SPACE)?)))?;
-        let parts = self.parts(&plain);
-        let trims = self.trims(&plain, &spaced, SPACE)?;
+        let parts = self.parts(&plain, messages.len());
+        let trims = self.trims(&parts, &spaced, SPACE)?;
         let (mut written, mut trims) = (0, trims.into_iter());
         let input: usize = messages.iter().map(|message| message.content.len()).sum();
         for part in parts {
@@ -195,15 +199,18 @@ impl ChatTemplate {
         Ok((captured.into_output(), used))
     }
 
-    /// Cuts what the template wrote at the markers.
-    fn parts<'text>(&self, written: &'text str) -> Vec<Written<'text>> {
+    /// Cuts what the template wrote at the markers of a conversation of `messages` messages.
+    ///
+    /// A template can put text together that looks like a marker. What it could place that way is a
+    /// message that there is; any other number stays text.
+    fn parts<'text>(&self, written: &'text str, messages: usize) -> Vec<Written<'text>> {
         let mut parts = Vec::new();
         let (mut rest, mut from) = (written, 0);
         while let Some(at) = rest[from..].find(&self.marker).map(|at| from + at) {
             let after = &rest[at + self.marker.len()..];
             let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
             match after[..digits].parse() {
-                Ok(message) if after[digits..].starts_with('Q') => {
+                Ok(message) if message < messages && after[digits..].starts_with('Q') => {
                     parts.extend((at > 0).then(|| Written::Text(&rest[..at])));
                     parts.push(Written::Content(message));
                     (rest, from) = (&after[digits + 1..], 0);
@@ -215,12 +222,12 @@ impl ChatTemplate {
         parts
     }
 
-    /// Compares a run on bare markers with one on markers between `space`: for each content that
-    /// was written, on which sides it was trimmed.
-    fn trims(&self, plain: &str, spaced: &str, space: &str) -> Result<Vec<Trim>, Error> {
+    /// Compares the parts of a run on bare markers with one on markers between `space`: for each
+    /// content that was written, on which sides it was trimmed.
+    fn trims(&self, plain: &[Written<'_>], spaced: &str, space: &str) -> Result<Vec<Trim>, Error> {
         let mut trims: Vec<Trim> = Vec::new();
         let mut rest = spaced;
-        for part in self.parts(plain) {
+        for &part in plain {
             match part {
                 Written::Text(text) => rest = strip_text(rest, text)?,
                 Written::Content(i) => {
@@ -228,20 +235,24 @@ impl ChatTemplate {
                     let marker = self.marker_of(i);
                     let inner = before.unwrap_or(rest).strip_prefix(&marker);
                     let inner =
-                        inner.ok_or_else(|| inspects("it changes or drops some of them"))?;
+                        inner.ok_or_else(|| Error::inspects("it changes or drops some of them"))?;
                     let after = inner.strip_prefix(space);
                     trims.push(Trim { left: before.is_none(), right: after.is_none() });
                     rest = after.unwrap_or(inner);
                 }
             }
         }
-        if rest.is_empty() { Ok(trims) } else { Err(inspects("it depends on white space in them")) }
+        if rest.is_empty() {
+            Ok(trims)
+        } else {
+            Err(Error::inspects("it depends on white space in them"))
+        }
     }
 }
 
 /// Takes the template's own text off the start of `rest`.
 fn strip_text<'text>(rest: &'text str, text: &str) -> Result<&'text str, Error> {
-    rest.strip_prefix(text).ok_or_else(|| inspects("it depends on white space in them"))
+    rest.strip_prefix(text).ok_or_else(|| Error::inspects("it depends on white space in them"))
 }
 
 /// The runs that show whether a template looks into contents.
@@ -291,14 +302,14 @@ impl<'probe> Probe<'probe> {
         let template = self.template;
         let trims = |probe: &mut Self, space: &str| {
             let spaced = probe.run(&|i| [space, &template.marker_of(i), space].concat())?;
-            template.trims(&probe.plain, &spaced, space)
+            template.trims(&template.parts(&probe.plain, probe.roles.len()), &spaced, space)
         };
         let expected = trims(&mut self, SPACE)?;
         for space in [" ", "\n", "\t"] {
             // One space may be trimmed together with the template's own: compare with two kinds.
             let space = [space, space].concat();
             if trims(&mut self, &space)? != expected {
-                return Err(inspects("it trims only some kinds of white space"));
+                return Err(Error::inspects("it trims only some kinds of white space"));
             }
         }
         let literals = literals(&template.source)?;
@@ -323,24 +334,24 @@ impl<'probe> Probe<'probe> {
     /// What is written with `content` in every message must be what is written around markers.
     fn check(&mut self, content: &str, how: &str) -> Result<(), Error> {
         let written = match self.run(&|_| content.to_owned()) {
-            Err(Error::TemplateRefuses { .. }) => return Err(inspects(how)),
+            Err(Error::TemplateRefuses { .. }) => return Err(Error::inspects(how)),
             other => other?,
         };
-        let parts = self.template.parts(&self.plain).into_iter().map(|part| match part {
-            Written::Text(text) => text,
-            Written::Content(_) => content,
-        });
+        let parts =
+            self.template.parts(&self.plain, self.roles.len()).into_iter().map(|part| match part {
+                Written::Text(text) => text,
+                Written::Content(_) => content,
+            });
         let expected: String = parts.collect();
-        if written == expected { Ok(()) } else { Err(inspects(how)) }
+        if written == expected { Ok(()) } else { Err(Error::inspects(how)) }
     }
 }
 
 impl Trim {
     /// The content as the template writes it.
     fn apply(self, content: &str) -> &str {
-        let space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
-        let content = if self.left { content.trim_start_matches(space) } else { content };
-        if self.right { content.trim_end_matches(space) } else { content }
+        let content = if self.left { content.trim_start_matches(is_jinja_space) } else { content };
+        if self.right { content.trim_end_matches(is_jinja_space) } else { content }
     }
 }
 
@@ -410,7 +421,7 @@ fn python_method(
 
 /// Does work on a thread with a large stack.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    let failed = |problem: &str| Error::Template { problem: problem.to_owned() };
+    let failed = Error::template;
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name(NAME.to_owned())
@@ -433,17 +444,14 @@ fn check_output(written: usize, input: usize) -> Result<(), Error> {
     if written > limit { Err(Error::TemplateLimit { limit: "output" }) } else { Ok(()) }
 }
 
-/// The error of a template that looks into contents.
-fn inspects(how: &str) -> Error {
-    Error::TemplateInspects { how: how.to_owned() }
-}
-
 /// An error of the engine in this crate's words.
 fn engine_error(error: minijinja::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(Raised(reason)) = current.downcast_ref() {
-            return Error::TemplateRefuses { reason: reason.clone() };
+            return Error::TemplateRefuses {
+                reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+            };
         }
         if let Some(engine) = current.downcast_ref::<minijinja::Error>()
             && engine.kind() == ErrorKind::OutOfFuel
@@ -452,5 +460,5 @@ fn engine_error(error: minijinja::Error) -> Error {
         }
         cause = current.source();
     }
-    Error::Template { problem: error.to_string().escape_debug().to_string() }
+    Error::template(&error.to_string())
 }

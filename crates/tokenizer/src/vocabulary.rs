@@ -110,6 +110,9 @@ impl Builder {
     }
 
     /// Gives the number `token` to a text, spelled at the byte level for [`Kind::Text`].
+    ///
+    /// A number may be given twice, as added tokens are that stand in the vocabulary, too; but not
+    /// to two texts, since merges that name the one would make the other.
     pub(crate) fn set(&mut self, token: u32, text: &str, kind: Kind) -> Result<(), Error> {
         let index = token as usize;
         check_limit("a token number", index, TOKENS_MAX - 1)?;
@@ -117,6 +120,11 @@ impl Builder {
         check_limit("the length of a token in bytes", text.len(), limit)?;
         if index >= self.tokens.len() {
             self.tokens.resize(index + 1, (Box::default(), Kind::Unused));
+        }
+        let (before, kind_before) = &self.tokens[index];
+        if *kind_before != Kind::Unused && **before != *text {
+            let problem = format!("token {token} is given to two texts: {before:?} and {text:?}");
+            return Err(Error::invalid(&problem));
         }
         self.tokens[index] = (text.into(), kind);
         if kind != Kind::Unused {
@@ -156,8 +164,10 @@ impl Builder {
     pub(crate) fn push_merge(&mut self, left: &str, right: &str) -> Result<(), Error> {
         check_limit("the number of merges", self.merges.len() + 1, MERGES_MAX)?;
         let number = |text: &str| {
-            self.numbers.get(text).copied().ok_or_else(|| Error::Invalid {
-                problem: format!("merge {left:?} + {right:?} names {text:?}, which is no token"),
+            self.numbers.get(text).copied().ok_or_else(|| {
+                Error::invalid(&format!(
+                    "merge {left:?} + {right:?} names {text:?}, which is no token"
+                ))
             })
         };
         let merge = (number(left)?, number(right)?, number(&[left, right].concat())?);
@@ -175,9 +185,9 @@ impl Builder {
             .find(|&&(left, right, merged)| !(text(left) && text(right) && text(merged)))
         {
             let name = &self.tokens[merge.2 as usize].0;
-            return Err(Error::Invalid {
-                problem: format!("the merge that makes {name:?} takes part of an added token"),
-            });
+            return Err(Error::invalid(&format!(
+                "the merge that makes {name:?} takes part of an added token"
+            )));
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(kinds.len()));
         let mut byte_tokens = Box::new([None; 256]);
@@ -192,7 +202,7 @@ impl Builder {
             ends.push(end.map_err(|_| too_large("the text of all tokens", bytes.len(), 1 << 32))?);
         }
         if byte_tokens.iter().all(Option::is_none) {
-            return Err(Error::Invalid { problem: "it has no token for any byte".to_owned() });
+            return Err(Error::invalid("it has no token for any byte"));
         }
         let mut vocabulary = Vocabulary {
             merges: Merges::new(kinds.len(), &self.merges, byte_tokens),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::hash::Digest;
 use crate::json;
+use crate::plain_name::is_plain;
 
 /// The name of the manifest in its folder.
 pub const MANIFEST_FILE: &str = "MANIFEST.json";
@@ -95,12 +96,7 @@ impl Manifest {
 
     /// Refuses a name that is not plain or is there already.
     pub(super) fn check_new(&self, name: &str) -> Result<(), Error> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        let is_plain = (1..=NAME_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(plain)
-            && !name.starts_with('.')
-            && name != MANIFEST_FILE;
-        if !is_plain {
+        if name.len() > NAME_BYTES_MAX || !is_plain(name) || name == MANIFEST_FILE {
             return Err(Error::FileName { name: name.chars().take(NAME_BYTES_MAX).collect() });
         }
         if self.files.len() == FILES_MAX {

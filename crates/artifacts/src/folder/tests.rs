@@ -351,6 +351,8 @@ fn manifests_in_another_form_are_refused() {
     assert!(matches!(refused(text.replace("\"b\"", "\"../b\"")), Error::FileName { .. }));
     assert!(matches!(refused(text.replace("e3b0", "E3B0")), Error::Json { .. }));
     assert!(matches!(refused(text.replace("bytes", "size")), Error::Json { .. }));
+    let escape = refused(text.replace("bytes", r"\u001b[2J")).to_string();
+    assert!(escape.contains(r"\u{1b}[2J") && !escape.contains('\u{1b}'), "{escape}");
     assert!(matches!(refused(text.replace(":0,", ":-1,")), Error::Json { .. }));
     assert!(matches!(refused(" ".repeat(5 << 20)), Error::TooLarge { .. }));
     for length in 0..text.len() {

@@ -1,5 +1,7 @@
 //! Round trips and hostile files.
 
+use std::io;
+
 use super::*;
 use crate::StoredType;
 use crate::tensors::TensorSpec;
@@ -354,7 +356,7 @@ fn tensor_names_and_types_are_checked() {
 fn the_writer_refuses_what_the_reader_would() {
     let none = Metadata::new();
     let write = |metadata: &Metadata, tensors: &[TensorSpec], data: &[u8]| {
-        write(&mut std::io::sink(), metadata, tensors, |_, out| out.write_all(data))
+        write(&mut io::sink(), metadata, tensors, |_, out| out.write_all(data))
     };
     let tensor = TensorSpec::new("a", StoredType::F32, &[2]);
     assert!(write(&none, std::slice::from_ref(&tensor), &[0; 8]).is_ok());
@@ -411,4 +413,42 @@ fn names_from_a_file_cannot_write_to_a_terminal() {
         .data(64)
         .error();
     assert!(!error.to_string().contains('\u{1b}'), "{error}");
+}
+
+#[test]
+fn files_of_two_to_the_63_bytes_are_not_begun() {
+    let length = |bytes: u64| {
+        let mut out = Vec::new();
+        let tensor = TensorSpec::new("a", StoredType::I8, &[bytes]);
+        let data = |_: usize, _: &mut dyn io::Write| Err(io::Error::other("not to be asked for"));
+        let error = write(&mut out, &Metadata::new(), &[tensor], data).unwrap_err();
+        assert!(out.is_empty() || matches!(error, Error::Write { .. }), "{error}");
+        error
+    };
+    let limit = i64::MAX as u64;
+    assert!(matches!(length(limit), Error::Shape { .. }));
+    // The header takes 64 bytes.
+    let over = length(limit - 31);
+    let value_is = limit - 31 + 64;
+    assert!(matches!(over, Error::TooLarge { value, .. } if value == value_is), "{over}");
+    assert!(matches!(length(limit - 95), Error::Write { .. }));
+}
+
+#[test]
+fn a_disk_that_fails_in_a_header_is_named_with_the_file() {
+    /// Gives the magic number and then nothing.
+    struct Failing(bool);
+    impl io::Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if std::mem::replace(&mut self.0, true) {
+                return Err(io::Error::other("a bad sector"));
+            }
+            buffer[..4].copy_from_slice(&MAGIC);
+            Ok(4)
+        }
+    }
+    let error = parse::header(Failing(false), 100).unwrap_err();
+    assert!(matches!(error, Error::Unreadable { what: "the version", .. }), "{error}");
+    let error = error.in_file(Path::new("models/some.gguf")).to_string();
+    assert_eq!(error, "cannot read models/some.gguf: a bad sector; check the disk and try again");
 }

@@ -6,6 +6,9 @@ use super::{Array, Gguf, MAGIC, Metadata, Value, parse};
 use crate::Error;
 use crate::tensors::{TensorSpec, bytes_of_shape, write_data};
 
+/// The most bytes in a file: what operating systems count with.
+const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// Writes a file: the metadata, the list of tensors, then the bytes of each tensor in that order.
 ///
 /// `data` is called once for each tensor with its index, and writes its bytes. Returns the length
@@ -71,23 +74,24 @@ fn header(
         offset = length
             .checked_next_multiple_of(alignment)
             .and_then(|padded| padded.checked_add(offset))
+            .filter(|&end| end <= FILE_BYTES_MAX)
             .ok_or_else(|| too_long(tensor))?;
     }
     let data_offset = (header.len() as u64).next_multiple_of(alignment);
     header.extend(zeros(data_offset - header.len() as u64));
-    let file_length = data_offset.checked_add(offset);
-    file_length.map(|length| (header, length)).ok_or(Error::TooLarge {
-        what: "the length of the file",
-        value: u64::MAX,
-        limit: i64::MAX as u64,
-    })
+    let file_length = data_offset + offset;
+    if file_length > FILE_BYTES_MAX {
+        let what = "the length of the file";
+        return Err(Error::TooLarge { what, value: file_length, limit: FILE_BYTES_MAX });
+    }
+    Ok((header, file_length))
 }
 
 fn too_long(tensor: &TensorSpec) -> Error {
     Error::Shape {
         tensor: tensor.name.clone(),
         shape: tensor.shape.clone(),
-        problem: "the file would take 2^64 bytes or more",
+        problem: "the file would take 2^63 bytes or more",
     }
 }
 

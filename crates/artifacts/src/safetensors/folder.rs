@@ -11,14 +11,16 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::SafetensorsFile;
 use crate::Error;
 use crate::json;
+use crate::plain_name::is_plain;
 use crate::tensors::{HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, TensorSource};
 
 /// The name of the file that holds a whole model.
 pub const SINGLE_FILE: &str = "model.safetensors";
 /// The name of the file that lists the shards of a model.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
-/// The most shards of one model; known models have fewer than 200.
-pub const SHARDS_MAX: usize = 1_024;
+/// The most shards of one model; known models have fewer than 200. All are open at once, which has
+/// to fit under the usual limit of 1,024 open files with room for connections.
+pub const SHARDS_MAX: usize = 512;
 
 /// An open model folder: all tensors of its one file or of all its shards.
 #[derive(Debug)]
@@ -136,11 +138,7 @@ impl SafetensorsFolder {
 
 /// Whether the name is that of a file in the same folder and nothing else.
 fn is_plain_shard_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    name.len() <= 255
-        && name.bytes().all(plain)
-        && !name.starts_with('.')
-        && name.ends_with(".safetensors")
+    name.len() <= 255 && is_plain(name) && name.ends_with(".safetensors")
 }
 
 fn read_index(path: &Path) -> Result<Index, Error> {

@@ -35,18 +35,6 @@ pub struct Safetensors {
 }
 
 impl Safetensors {
-    /// Opens a file: its header is read and validated, the file is kept open for its tensors.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] where it cannot be read, [`Error::InFile`] with what is wrong in it.
-    pub fn open(path: &Path) -> Result<SafetensorsFile, Error> {
-        let source = TensorSource::open(path)?;
-        let header = header::parse(BufReader::new(source.file()), source.length())
-            .map_err(|error| error.in_file(path))?;
-        Ok(SafetensorsFile { header, source })
-    }
-
     /// Parses a header from the first bytes of a file that is `file_length` bytes long.
     ///
     /// # Errors
@@ -85,13 +73,16 @@ pub struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
-    /// Opens a file, as [`Safetensors::open`] does.
+    /// Opens a file: its header is read and validated, the file is kept open for its tensors.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] where it cannot be read, [`Error::InFile`] with what is wrong in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Safetensors::open(path)
+        let source = TensorSource::open(path)?;
+        let header = header::parse(BufReader::new(source.file()), source.length())
+            .map_err(|error| error.in_file(path))?;
+        Ok(Self { header, source })
     }
 
     /// The validated header.

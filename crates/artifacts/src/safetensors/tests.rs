@@ -210,6 +210,19 @@ fn the_writer_refuses_what_the_reader_would() {
     assert!(write(&[reserved], &[0]).is_err());
 }
 
+#[test]
+fn names_cannot_write_to_a_terminal() {
+    let (escaped, raw) = (r"\u001b]0;x", '\u{1b}');
+    let field = error(&format!(r#"{{"a":{{"{escaped}":1}}}}"#), 0).to_string();
+    assert!(field.contains(r"unknown field `\u{1b}]0;x`") && !field.contains(raw), "{field}");
+    let type_ =
+        error(&format!(r#"{{"a":{{"dtype":"{escaped}","shape":[],"data_offsets":[0,0]}}}}"#), 0);
+    assert!(!type_.to_string().contains(raw), "{type_}");
+    let (_folder, opened) = sharded(&format!(r#"{{"weight_map":{{"a":"{escaped}"}}}}"#));
+    let name = opened.unwrap_err().to_string();
+    assert!(name.contains(r"\u{1b}") && !name.contains(raw), "{name}");
+}
+
 /// A folder with two shards of one tensor each, and this index.
 fn sharded(index: &str) -> (tempfile::TempDir, Result<SafetensorsFolder, Error>) {
     let folder = tempfile::tempdir().unwrap();
@@ -261,6 +274,10 @@ fn an_index_that_disagrees_with_its_shards_is_refused() {
         let index = format!(r#"{{"weight_map":{{"a":"{name}","b":"two.safetensors"}}}}"#);
         assert!(matches!(fault(&index), Error::ShardName { .. }), "{name}");
     }
+    let shards: Vec<String> =
+        (0..=SHARDS_MAX).map(|n| format!(r#""{n}":"{n}.safetensors""#)).collect();
+    let many = fault(&format!(r#"{{"weight_map":{{{}}}}}"#, shards.join(",")));
+    assert!(matches!(many, Error::TooLarge { value: 513, limit: 512, .. }), "{many}");
     assert!(matches!(fault("{}"), Error::Json { .. }));
     assert!(matches!(fault(r#"{"weight_map":{},"weight_map":{}}"#), Error::Json { .. }));
     assert!(matches!(fault(r#"{"weight_map":{"a":1}}"#), Error::Json { .. }));

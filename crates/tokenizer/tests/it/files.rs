@@ -61,6 +61,48 @@ fn damaged_vocabularies_are_refused() {
 }
 
 #[test]
+fn a_number_belongs_to_one_text() {
+    let read = |vocab: Value, added: Value| {
+        read(&json!({"model": {"type": "BPE", "vocab": vocab, "merges": ["a b"]},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+            "added_tokens": added}))
+    };
+    let vocab = json!({"a": 0, "b": 1, "ab": 2});
+    let added = |content: &str| json!([{"id": 2, "content": content, "special": false, "normalized": false}]);
+    for (vocab, added) in
+        [(json!({"a": 0, "b": 1, "ab": 2, "zz": 2}), json!([])), (vocab, added("zz"))]
+    {
+        let error = read(vocab, added).expect_err("two texts of one number").to_string();
+        assert!(error.contains(r#"token 2 is given to two texts: "ab" and "zz""#), "{error}");
+    }
+    assert!(read(json!({"a": 0, "b": 1, "ab": 3, "zz": 2}), added("zz")).is_ok());
+}
+
+#[test]
+fn errors_are_short_whatever_the_file_holds() {
+    let long = || json!("\u{1b}x".repeat(100_000));
+    for (place, value) in [
+        ("/model/type", long()),
+        ("/model/end_of_word_suffix", long()),
+        ("/model/merges/0", long()),
+        ("/model/merges/0", json!(["x".repeat(100_000), "a"])),
+        ("/model/ignore_merges", long()),
+        ("/normalizer", long()),
+        ("/pre_tokenizer", long()),
+    ] {
+        let mut json = small_json();
+        *json.pointer_mut(place).expect(place) = value;
+        let error = read(&json).expect_err(place).to_string();
+        assert!(error.len() < 4_000 && !error.contains('\u{1b}'), "{place}: {error:.500}");
+    }
+    let mut gguf = Metadata::new();
+    let long = || GgufValue::String("\u{1b}x".repeat(100_000));
+    gguf.insert("tokenizer.ggml.model", long()).expect("a new key");
+    let error = Tokenizer::from_gguf(&gguf).expect_err("no such model").to_string();
+    assert!(error.len() < 4_000 && !error.contains('\u{1b}'), "{error:.500}");
+}
+
+#[test]
 fn both_spellings_of_merges_are_the_same() {
     let mut json = small_json();
     let merges = json["model"]["merges"].as_array().unwrap().iter();

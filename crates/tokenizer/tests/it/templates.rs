@@ -85,6 +85,22 @@ fn a_template_may_refuse_a_conversation_in_its_own_words() {
 }
 
 #[test]
+fn errors_are_short_whatever_the_template_holds() {
+    let long = "x".repeat(60_000);
+    let raised =
+        |end: &str| format!("{{{{ raise_exception('{long}') if messages|length {end} }}}}");
+    for template in [
+        format!("{{{{ x.{long}() }}}}"),
+        format!("{{% set {long} = {long} + {long} %}}"),
+        format!("{{% for m in messages %}}{{{{ 'a' if '{long}' in m.content }}}}{{% endfor %}}"),
+        raised("> 0"),
+    ] {
+        let error = read(&template).expect_err("refused").to_string();
+        assert!(error.len() < 4_000, "{error:.500}");
+    }
+}
+
+#[test]
 fn templates_that_cannot_be_read_say_where() {
     for template in ["{% for %}", "{{ messages[0].content.nonsense() }}", "{% include 'x' %}"] {
         let error = read(template).expect_err(template);
@@ -94,41 +110,153 @@ fn templates_that_cannot_be_read_say_where() {
     assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
 }
 
-/// Work, memory and output without end, or nearly so.
-const BOMBS: &[&str] = &[
+/// The template is read with four messages, and learns the beginning of the markers from them or
+/// spells it in two halves.
+#[test]
+fn a_marker_that_the_template_makes_up_is_text() {
+    let tokenizer = small();
+    for made_up in ["'ScRi' ~ 'Be999999Q'", "(messages[0].content|trim)[:6] ~ '000005Q'"] {
+        let template = format!(
+            "{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}\
+             {{% if messages|length > 4 %}}{{{{ {made_up} }}}}{{% endif %}}"
+        );
+        let format = read(&template).expect(&template);
+        let messages = vec![Message::new(Role::User, "a"); 5];
+        let rendered = Conversation { messages }.render(&tokenizer, &format, RenderEnd::Complete);
+        let text = tokenizer.decode(&rendered.expect(&template).tokens);
+        assert!(text.starts_with("aaaaaScRiBe") && text.ends_with('Q'), "{text}");
+    }
+}
+
+/// Work, memory and output without end, or nearly so, each with the words of what stops it.
+const BOMBS: &[(&str, &str)] = &[
     // Loops in loops.
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+    (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "the limit for work",
+    ),
+    (
+        "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+        "the limit for work",
+    ),
     // Doubling.
-    "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-    "{% set n = namespace(s=[1]) %}{% for a in range(64) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s|length }}{{ n.s }}",
-    "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
-    "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = n.s.replace('x', 'xx') %}{% endfor %}",
-    "{% set n = namespace(s=[1], t=[2]) %}{% for a in range(99) %}{% set n.t = n.s + n.t %}{% set n.s = n.t %}{% endfor %}",
-    "{% macro f(s, n) %}{% if n %}{{ f([s, s], n - 1) }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
-    "{% set n = namespace(s='x') %}{% set n.s = [n, n] %}{{ n.s }}",
-    "{% set a = [1, 1] %}{% set b = [a, a, a, a, a, a, a, a] %}{% set c = [b, b, b, b, b, b, b, b] %}{% set d = [c, c, c, c, c, c, c, c] %}{% set e = [d, d, d, d, d, d, d, d] %}{% set f = [e, e, e, e, e, e, e, e] %}{{ f }}",
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+        "doubles itself",
+    ),
+    (
+        "{% set n = namespace(s=[1]) %}{% for a in range(64) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s|length }}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(64) %}{% set n.s = n.s.replace('x', 'xx') %}{% endfor %}",
+        "the limit for work",
+    ),
+    (
+        "{% set n = namespace(s=[1], t=[2]) %}{% for a in range(99) %}{% set n.t = n.s + n.t %}{% set n.s = n.t %}{% endfor %}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{{ f([s, s], n - 1) }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    ("{% set n = namespace(s='x') %}{% set n.s = [n, n] %}{{ n.s }}", "a namespace as a value"),
+    (
+        "{% set a = [1, 1] %}{% set b = [a, a, a, a, a, a, a, a] %}{% set c = [b, b, b, b, b, b, b, b] %}{% set d = [c, c, c, c, c, c, c, c] %}{% set e = [d, d, d, d, d, d, d, d] %}{% set f = [e, e, e, e, e, e, e, e] %}{{ f }}",
+        "4096 copies",
+    ),
     // Much from one step.
-    "{{ 'x' * 1000000000 }}",
-    "{{ '%999999999d'|format(1) }}",
-    "{{ ('x' * 60000).replace('x', 'y' * 60000)|length }}",
-    "{{ ('x' * 60000).join(range(99999))|length }}",
-    "{{ '{:>999999999}'.format(1) }}",
-    "{{ 'x'|indent(999999999) }}{{ 'x\nx'|indent(999999999) }}",
+    ("{{ 'x' * 1000000000 }}", "the limit for work"),
+    ("{{ '%999999999d'|format(1) }}", "the limit for work"),
+    ("{{ ('x' * 60000).replace('x', 'y' * 60000)|length }}", "the limit for work"),
+    ("{{ ('x' * 60000).join(range(99999))|length }}", "the limit for work"),
+    ("{{ '{:>999999999}'.format(1) }}", "no method named format"),
+    ("{{ 'x'|indent(999999999) }}{{ 'x\nx'|indent(999999999) }}", "the limit for work"),
+    // Values that grow where nobody looks: in bounds, conditions and filters of statements.
+    (
+        "{% macro f(s, n) %}{% if n %}{{ ''[f([s, s], n - 1)|length:] }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{{ ''[:f([s, s], n - 1)|length] }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{{ ''[::f([s, s], n - 1)|length + 1] }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{% for a in [1] if f([s, s], n - 1) %}{% endfor %}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{% autoescape f([s, s], n - 1) %}{% endautoescape %}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{% set a | replace('x', f([s, s], n - 1)) %}{% endset %}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        "doubles itself",
+    ),
+    // Values that go by another name: of the loop, of a second macro, of a namespace.
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(60) %}{% for b in [0, n.s] %}{% if loop.first %}{% set n.s = [loop.nextitem, loop.nextitem] %}{% endif %}{% endfor %}{% endfor %}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% macro f(s, n) %}{% if n %}{{ f([s, s], n - 1) }}{% else %}{{ s }}{% endif %}{% endmacro %}{{ f(1, 60) }}{% macro f(t) %}{% endmacro %}",
+        "doubles itself",
+    ),
+    (
+        "{% if false %}{% set m = namespace() %}{% endif %}{% macro f(m, n) %}{% if n %}{{ f({'s': [m.s, m.s]}, n - 1) }}{% else %}{{ m.s }}{% endif %}{% endmacro %}{{ f({'s': 1}, 60) }}",
+        "a namespace and another value",
+    ),
+    (
+        "{% if false %}{% set m = namespace() %}{% endif %}{% for a in [0] %}{% set m = {'s': 'x'} %}{{ m }}{% endfor %}",
+        "a namespace and another value",
+    ),
+    // Values that are repeated.
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = [1]|batch(3, n.s)|list %}{% endfor %}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = [1]|slice(3, n.s)|list %}{% endfor %}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = range(2)|map(attribute='x', default=n.s)|list %}{% endfor %}{{ n.s }}",
+        "doubles itself",
+    ),
+    (
+        "{% set a = [1] * 1000 %}{% set b = [a] * 1000 %}{% set c = [b] * 1000 %}{% set d = [c] * 1000 %}{{ d }}",
+        "4096 copies",
+    ),
+    (
+        "{% set k = 1000 %}{% set a = [1] * k %}{% set b = [a] * k %}{% set c = [b] * k %}{% set d = [c] * k %}{{ d }}",
+        "4096 copies",
+    ),
     // Calls in calls.
-    "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
-    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
-    "{{ range(99999)|map('string')|list|sort|join(range(99999)|join) }}",
+    ("{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "doubles itself"),
+    (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "doubles itself",
+    ),
+    ("{{ range(99999)|map('string')|list|sort|join(range(99999)|join) }}", "the limit for work"),
 ];
 
 #[test]
 fn bombs_end_by_their_limits() {
-    for bomb in BOMBS {
+    for (bomb, stopped_by) in BOMBS {
         let error = read(bomb).expect_err(bomb);
         assert!(
             matches!(error, Error::TemplateLimit { .. } | Error::Template { .. }),
             "{bomb}: {error:?}"
         );
+        assert!(error.to_string().contains(stopped_by), "{bomb}: {error}");
     }
     // Deep, where nothing is metered but the stack is used.
     for (before, middle, after, times) in [
