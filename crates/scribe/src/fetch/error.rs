@@ -212,6 +212,19 @@ impl Error {
     }
 }
 
+impl From<artifacts::Error> for Error {
+    fn from(error: artifacts::Error) -> Self {
+        match error {
+            artifacts::Error::Io { action, path, source } => Self::Io { action, path, source },
+            other => Self::Io {
+                action: "land",
+                path: "the model".into(),
+                source: io::Error::other(other),
+            },
+        }
+    }
+}
+
 impl SourceError {
     pub(crate) fn disk(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Disk { action, path: path.to_owned(), source }

@@ -4,17 +4,19 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use artifacts::disk::RealDisk;
+use artifacts::{folder, hash};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::is_model_name;
-use super::staged::sha256_of;
 use super::{Catalogue, Error};
 
 /// Version of the manifest's fields.
 const MANIFEST_SCHEMA: u32 = 1;
 
-/// The file beside a model's own files that says what they are.
-const MANIFEST: &str = "manifest.json";
+/// The file beside a model's own files that says where they come from. It lies in the folder's
+/// `MANIFEST.json` like them.
+const MANIFEST: &str = "model.json";
 
 /// Where pulls in progress, and locks, live inside the models folder.
 const STAGING: &str = ".staging";
@@ -239,9 +241,8 @@ impl Installed {
         let mut before = 0;
         for file in &self.manifest.files {
             let path = self.folder.join(&file.name);
-            let digest = sha256_of(&path, &mut |bytes| advance(before + bytes))
-                .map_err(|error| Error::io("read", &path, error))?;
-            if digest != file.sha256 {
+            let (digest, _) = hash::file(&path, |bytes| advance(before + bytes))?;
+            if digest.to_string() != file.sha256 {
                 let what = format!("its sha256 is {digest}, not {}", file.sha256);
                 return Err(Error::Damaged { path, what });
             }
@@ -251,20 +252,27 @@ impl Installed {
     }
 }
 
+impl ManifestFile {
+    /// The file as its folder's own manifest lists it.
+    pub(crate) fn listed(&self) -> Result<folder::ManifestFile, Error> {
+        let Self { name, bytes, sha256, .. } = self;
+        Ok(folder::ManifestFile { name: name.clone(), bytes: *bytes, sha256: sha256.parse()? })
+    }
+}
+
 impl Manifest {
     pub(crate) fn new(name: &str, license: &str, files: Vec<ManifestFile>) -> Self {
         Self { schema: MANIFEST_SCHEMA, name: name.into(), license: license.into(), files }
     }
 
-    /// Writes the manifest into `folder`, flushed to the disk.
-    pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
+    /// Writes the manifest into `folder`, and lists it as a file like the others.
+    pub(crate) fn write(&self, folder: &Path) -> Result<folder::ManifestFile, Error> {
         let path = folder.join(MANIFEST);
-        let write = || {
-            let file = File::create(&path)?;
-            serde_json::to_writer_pretty(&file, self)?;
-            file.sync_all()
-        };
-        write().map_err(|error| Error::io("write", &path, error))
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::io("write", &path, error.into()))?;
+        folder::land_bytes(&RealDisk, &path, &text)?;
+        let sha256 = hash::Digest::of(&text);
+        Ok(folder::ManifestFile { name: MANIFEST.into(), bytes: text.len() as u64, sha256 })
     }
 }
 

@@ -1,7 +1,10 @@
 //! One pull: lock, room on the disk, sources in order of trial, digest, and one rename at the end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
+
+use artifacts::disk::RealDisk;
+use artifacts::folder;
 
 use super::catalogue::{Entry, FileEntry, Source};
 use super::library::{Manifest, ManifestFile, remove_all};
@@ -71,13 +74,12 @@ impl Library {
             files.push(fetch_file(file, &staging, watch)?);
         }
         keep_only(&files, &staging)?;
-        Manifest::new(&entry.name, &entry.license, files).write(&staging)?;
-        flush_folder(&staging)?;
+        let mut listed = files.iter().map(ManifestFile::listed).collect::<Result<Vec<_>, _>>()?;
+        listed.push(Manifest::new(&entry.name, &entry.license, files).write(&staging)?);
         let folder = self.folder().join(&entry.name);
         // A folder without a manifest is no model; it would stop the rename.
         remove_all(&folder).map_err(|error| Error::io("remove", &folder, error))?;
-        fs::rename(&staging, &folder).map_err(|error| Error::io("move into", &folder, error))?;
-        flush_folder(self.folder())?;
+        folder::land_filled(&RealDisk, &staging, &folder, listed)?;
         self.find(&entry.name)?.ok_or_else(|| self.unknown(&entry.name))
     }
 }
@@ -218,11 +220,4 @@ fn keep_only(files: &[ManifestFile], staging: &Path) -> Result<(), Error> {
 
 fn part_name(file: &str) -> String {
     format!("{file}.part")
-}
-
-/// Flushes a folder's list of names, so that what it lists survives a power cut.
-fn flush_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| Error::io("flush", folder, error))
 }

@@ -125,23 +125,6 @@ impl Staged {
     }
 }
 
-/// SHA-256 of a file in hexadecimal; `advance` hears the bytes read so far.
-pub(crate) fn sha256_of(path: &Path, advance: &mut dyn FnMut(u64)) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(hexadecimal(&hasher.finalize()));
-        }
-        hasher.update(&chunk[..read]);
-        bytes += read as u64;
-        advance(bytes);
-    }
-}
-
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -166,7 +149,6 @@ mod tests {
         second.append(&mut &b"bc"[..], &mut |bytes| seen = bytes).unwrap();
         assert_eq!(seen, 3);
         assert_eq!(second.digest(), ABC);
-        assert_eq!(sha256_of(&path, &mut |_| ()).unwrap(), ABC);
     }
 
     #[test]

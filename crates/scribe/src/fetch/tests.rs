@@ -140,7 +140,7 @@ fn a_whole_download_lands_with_its_manifest_and_nothing_else() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["manifest.json", "tiny.gguf"]);
+    assert_eq!(names, ["MANIFEST.json", "model.json", "tiny.gguf"]);
     assert_eq!(library.installed().unwrap().len(), 1);
     installed.verify(&mut |_| ()).unwrap();
     // A second pull finds it and asks nobody.
@@ -284,7 +284,7 @@ fn a_damaged_manifest_is_told_of_and_can_be_removed() {
         let folder = pull(&library).unwrap().folder;
         let other = folder.with_file_name("other");
         fs::create_dir(&other).unwrap();
-        fs::write(other.join("manifest.json"), manifest).unwrap();
+        fs::write(other.join("model.json"), manifest).unwrap();
         let installed = library.installed().unwrap();
         assert!(
             matches!(&installed[0], Found { name, model: Err(Error::Damaged { .. }) } if name == "other")
@@ -309,7 +309,7 @@ fn nothing_lands_that_the_catalogue_does_not_list() {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["manifest.json", "tiny.gguf"]);
+    assert_eq!(names, ["MANIFEST.json", "model.json", "tiny.gguf"]);
 }
 
 /// A wheel with one member of these bytes.
