@@ -86,18 +86,14 @@ impl Checkpoint {
         self.tensors().map(|tensor| tensor.bytes).sum()
     }
 
+    /// The element type of a tensor of exactly this shape.
+    pub(crate) fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype, Error> {
+        self.look_up(name, shape).map(|(_, dtype)| dtype)
+    }
+
     /// The bytes of a tensor of exactly this shape.
     pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), Error> {
-        let info = self.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
-        let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
-        if info.shape != expected {
-            let found = info.shape.clone();
-            return Err(Error::WrongShape { name: name.to_owned(), found, expected });
-        }
-        let dtype = engine_type(info.dtype).ok_or_else(|| Error::WrongType {
-            name: name.to_owned(),
-            found: info.dtype.to_string(),
-        })?;
+        let (info, dtype) = self.look_up(name, shape)?;
         let bytes = match &self.container {
             Container::Gguf(file) => file.read(info)?,
             Container::Folder(folder) => folder.read(info)?,
@@ -155,6 +151,20 @@ impl Checkpoint {
         }
         self.config = self.config.clone().with_rope_divisors(divisors)?;
         Ok(())
+    }
+
+    fn look_up(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, Dtype), Error> {
+        let info = self.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
+        let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+        if info.shape != expected {
+            let found = info.shape.clone();
+            return Err(Error::WrongShape { name: name.to_owned(), found, expected });
+        }
+        let dtype = engine_type(info.dtype).ok_or_else(|| Error::WrongType {
+            name: name.to_owned(),
+            found: info.dtype.to_string(),
+        })?;
+        Ok((info, dtype))
     }
 
     fn find(&self, name: &str) -> Option<&TensorInfo> {

@@ -3,7 +3,7 @@
 //!
 //! 1. [`Config`]: the shape of a model, from `config.json` or GGUF metadata, checked.
 //! 2. [`Model::load`]: weights from a [`Source`], tensor by tensor into the engine's matrices.
-//! 3. [`MemoryPlan`]: what a model and its batch will take.
+//! 3. [`MemoryPlan`]: what a model and its batch will take, known from its [`Outline`] alone.
 //! 4. [`Batch`]: [`SequenceRequest`]s are let in, each [`step`](Batch::step) brings [`Event`]s.
 //! 5. [`Sampling`]: how each token is drawn.
 //!
@@ -45,6 +45,7 @@ mod error;
 mod gpt;
 mod memory;
 mod names;
+mod outline;
 mod pages;
 mod prefix;
 mod request;
@@ -59,6 +60,7 @@ pub use config::Config;
 pub use error::Error;
 pub use gpt::Model;
 pub use memory::MemoryPlan;
+pub use outline::Outline;
 pub use request::{
     ALTERNATIVES_MAX, Event, STOP_TOKENS_MAX, SequenceId, SequenceRequest, StopReason, TokenLogprob,
 };

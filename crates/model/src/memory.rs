@@ -1,10 +1,10 @@
-//! How much memory a model and its batch take, known before the cache is allocated.
+//! How much memory a model and its batch take, known before anything is loaded.
 
 use engine::ops::attention::PAGE_TOKENS;
 
 use crate::batch::{BatchOptions, PREFILL_CHUNK_MAX, SLOTS_MAX};
 use crate::error::Error;
-use crate::gpt::Model;
+use crate::outline::Outline;
 use crate::workspace::Workspace;
 
 /// Bytes by purpose.
@@ -30,7 +30,7 @@ impl MemoryPlan {
     ///
     /// [`Error::InvalidRequest`] for options out of range, [`Error::CacheTooSmall`] if
     /// `cache_bytes` cannot hold one full context.
-    pub fn new(model: &Model, options: &BatchOptions) -> Result<Self, Error> {
+    pub fn new(outline: &Outline, options: &BatchOptions) -> Result<Self, Error> {
         let ranges = [
             ("slots", options.slots, SLOTS_MAX),
             ("context_tokens", options.context_tokens, usize::MAX),
@@ -41,11 +41,11 @@ impl MemoryPlan {
                 return Err(Error::InvalidRequest { field, expected: format!("1 to {most}") });
             }
         }
-        let context_tokens = model.context_tokens(options);
-        let page_bytes = model.page_bytes();
+        let context_tokens = outline.context_tokens(options);
+        let page_bytes = outline.page_bytes();
         let pages_per_context = context_tokens.div_ceil(PAGE_TOKENS);
         let pages = match options.cache_bytes {
-            None => pages_per_context * options.slots,
+            None => pages_per_context.saturating_mul(options.slots),
             Some(cache_bytes) => {
                 let pages = usize::try_from(cache_bytes / page_bytes).unwrap_or(usize::MAX);
                 if pages < pages_per_context {
@@ -57,9 +57,9 @@ impl MemoryPlan {
         };
         let rows = options.slots + options.prefill_chunk;
         Ok(Self {
-            weights_bytes: model.weights_bytes(),
+            weights_bytes: outline.weights_bytes(),
             cache_bytes: page_bytes * pages as u64,
-            workspace_bytes: Workspace::bytes(model.config(), rows, context_tokens),
+            workspace_bytes: Workspace::bytes(outline.config(), rows, context_tokens),
             cache_pages: pages,
             cache_tokens: pages * PAGE_TOKENS,
         })

@@ -82,6 +82,51 @@ pub(crate) fn load(
     Ok(Weights { embedding, blocks, final_norm, head })
 }
 
+/// The matrices of a layer: q, k and v; the output of attention; gate and up; down.
+fn stacks(config: &Config) -> [Stack; 4] {
+    let Config { width, ffn_width, .. } = *config;
+    let (query, kv) = (config.query_width(), config.kv_width());
+    let stack = |parts: &[(Layer, usize)], in_features| Stack { parts: parts.into(), in_features };
+    [
+        stack(&[(Layer::Query, query), (Layer::Key, kv), (Layer::Value, kv)], width),
+        stack(&[(Layer::AttentionOutput, width)], query),
+        stack(&[(Layer::Gate, ffn_width), (Layer::Up, ffn_width)], width),
+        stack(&[(Layer::Down, width)], ffn_width),
+    ]
+}
+
+/// Matrices with the same input, stacked by rows.
+struct Stack {
+    /// Each with its number of rows.
+    parts: Vec<(Layer, usize)>,
+    in_features: usize,
+}
+
+/// What [`Weights::bytes`] is going to be, by the checkpoint's table of tensors alone.
+pub(crate) fn packed_bytes(checkpoint: &Checkpoint) -> Result<u64, Error> {
+    let (config, convention) = (checkpoint.config(), checkpoint.convention());
+    let table = |table: Global| {
+        let rows = config.vocab;
+        let dtype = checkpoint.dtype(convention.global(table), &[rows, config.width])?;
+        Ok::<_, Error>(Matrix::packed_bytes(&[(dtype, rows)], config.width) as u64)
+    };
+    let mut bytes = table(Global::Embedding)?;
+    if !config.tied_head {
+        bytes += table(Global::Head)?;
+    }
+    for layer in 0..config.layers {
+        for Stack { parts, in_features } in stacks(config) {
+            let dtype = |&(part, rows): &(Layer, usize)| {
+                let name = convention.layer(layer, part, Kind::Weight);
+                Ok((checkpoint.dtype(&name, &[rows, in_features])?, rows))
+            };
+            let parts: Vec<_> = parts.iter().map(dtype).collect::<Result<_, Error>>()?;
+            bytes = bytes.saturating_add(Matrix::packed_bytes(&parts, in_features) as u64);
+        }
+    }
+    Ok(bytes)
+}
+
 struct Loader<'a> {
     device: &'a Device,
     config: &'a Config,
@@ -93,12 +138,8 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn block(&mut self, layer: usize) -> Result<BlockWeights, Error> {
-        let Config { width, ffn_width, head_size, biases, .. } = *self.config;
-        let (query, kv) = (self.config.query_width(), self.config.kv_width());
-        let qkv = [(Layer::Query, query), (Layer::Key, kv), (Layer::Value, kv)];
-        let gate_up = [(Layer::Gate, ffn_width), (Layer::Up, ffn_width)];
-        let output = [(Layer::AttentionOutput, width)];
-        let down = [(Layer::Down, width)];
+        let Config { width, head_size, biases, .. } = *self.config;
+        let [qkv, output, gate_up, down] = stacks(self.config);
         let head_norms = if self.config.qk_norm {
             Some(HeadNorms {
                 query: self.norm(layer, Layer::QueryNorm, head_size)?,
@@ -109,12 +150,12 @@ impl Loader<'_> {
         };
         Ok(BlockWeights {
             attention_norm: self.norm(layer, Layer::AttentionNorm, width)?,
-            qkv: self.linear(layer, &qkv, width, biases.qkv)?,
+            qkv: self.linear(layer, &qkv, biases.qkv)?,
             head_norms,
-            attention_output: self.linear(layer, &output, query, biases.output)?,
+            attention_output: self.linear(layer, &output, biases.output)?,
             ffn_norm: self.norm(layer, Layer::FfnNorm, width)?,
-            gate_up: self.linear(layer, &gate_up, width, biases.ffn)?,
-            down: self.linear(layer, &down, ffn_width, biases.ffn)?,
+            gate_up: self.linear(layer, &gate_up, biases.ffn)?,
+            down: self.linear(layer, &down, biases.ffn)?,
         })
     }
 
@@ -131,14 +172,10 @@ impl Loader<'_> {
         self.checkpoint.read_tensor(self.device, &name, len)
     }
 
-    /// Stacks the layers of `parts`, each `[out_features, in_features]`.
-    fn linear(
-        &mut self,
-        layer: usize,
-        parts: &[(Layer, usize)],
-        in_features: usize,
-        has_bias: bool,
-    ) -> Result<Linear, Error> {
+    /// Reads and packs a stack, each part `[out_features, in_features]`.
+    fn linear(&mut self, layer: usize, stack: &Stack, has_bias: bool) -> Result<Linear, Error> {
+        let Stack { parts, in_features } = stack;
+        let in_features = *in_features;
         let convention = self.checkpoint.convention();
         let mut stored = Vec::with_capacity(parts.len());
         let mut bias = Vec::new();

@@ -55,6 +55,19 @@ pub struct Located {
     pub sha256: Option<String>,
 }
 
+/// A model as its files describe it; its weights are not read yet.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// Where it is.
+    pub located: Located,
+    /// What will compute.
+    pub device: engine::Device,
+    /// Shape and size.
+    pub model: model::Outline,
+    /// Facts for people.
+    pub details: ModelDetails,
+}
+
 /// Weights that can compute.
 #[derive(Debug, Clone)]
 pub struct Weights {
@@ -127,24 +140,44 @@ impl SamplingDefaults {
     }
 }
 
-impl Weights {
+impl Outline {
+    /// Looks at the model without reading its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with what is wrong in which file.
+    pub fn read(located: &Located, options: &EngineOptions) -> Result<Self, Error> {
+        let device = engine::Device::cpu(&options.device())?;
+        let model = model::Outline::read(&device, &Source::detect(&located.path))?;
+        let mut details = describe(&located.path)?;
+        details.architecture = model.config().architecture.gguf_name().to_owned();
+        details.sha256.clone_from(&located.sha256);
+        Ok(Self { located: located.clone(), device, model, details })
+    }
+
     /// Reads the weights; `progress` hears how many of how many bytes were read.
     ///
     /// # Errors
     ///
     /// [`Error`] with what is wrong in which file.
-    pub fn load(
-        located: &Located,
-        options: &EngineOptions,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self, Error> {
-        let device = engine::Device::cpu(&options.device())?;
-        let model = Arc::new(Model::load(&device, &Source::detect(&located.path), progress)?);
-        let mut details = describe(&located.path)?;
-        details.architecture = model.config().architecture.gguf_name().to_owned();
-        details.sha256.clone_from(&located.sha256);
-        let created = modified_seconds(&located.path);
-        Ok(Self { name: located.name.clone(), model, details, created })
+    pub fn load(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Weights, Error> {
+        let path = &self.located.path;
+        let model = Model::load(&self.device, &Source::detect(path), progress)?;
+        Ok(Weights {
+            created: modified_seconds(path),
+            name: self.located.name,
+            model: Arc::new(model),
+            details: self.details,
+        })
+    }
+
+    /// What a batch with these options takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for options out of range.
+    pub fn memory(&self, batch: &BatchOptions) -> Result<MemoryPlan, Error> {
+        Ok(MemoryPlan::new(&self.model, batch)?)
     }
 
     /// The layout of a batch with these options: what is not asked for is planned.
@@ -167,9 +200,8 @@ impl Weights {
         batch.cache_bytes = match options.cache_bytes {
             Some(size) => Some(size.0),
             None => {
-                let all = MemoryPlan::new(&self.model, &batch)?.cache_bytes;
-                let single = BatchOptions { slots: 1, ..batch.clone() };
-                let one = MemoryPlan::new(&self.model, &single)?.cache_bytes;
+                let all = self.memory(&batch)?.cache_bytes;
+                let one = self.memory(&BatchOptions { slots: 1, ..batch.clone() })?.cache_bytes;
                 Some(all.min(CACHE_BYTES_DEFAULT).max(one))
             }
         };
@@ -183,21 +215,17 @@ impl Loaded {
     /// # Errors
     ///
     /// [`Error`] with what is wrong in which file.
-    pub fn load(
-        located: &Located,
-        options: &EngineOptions,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self, Error> {
+    pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
         // The small things first: what is wrong with them shows before the weights are read.
-        let path = &located.path;
+        let path = &outline.located.path;
         let tokenizer = if path.is_dir() {
             Tokenizer::from_folder(path)?
         } else {
             Tokenizer::from_gguf(Gguf::open(path)?.header().metadata())?
         };
         let format = ChatFormat::detect(&tokenizer)?;
-        let weights = Weights::load(located, options, progress)?;
-        let sampling = generation_config(path).or(located.sampling).complete();
+        let sampling = generation_config(path).or(outline.located.sampling).complete();
+        let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, sampling })
     }
 }

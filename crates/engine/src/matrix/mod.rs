@@ -78,6 +78,18 @@ impl Matrix {
         Ok(matrix)
     }
 
+    /// What [`Self::memory_bytes`] is going to be once these parts, each a type and a number of
+    /// rows, are packed; saturating.
+    #[must_use]
+    pub fn packed_bytes(parts: &[(Dtype, usize)], in_features: usize) -> usize {
+        let runs = parts.chunk_by(|(a, _), (b, _)| a == b);
+        let run_bytes = |run: &[(Dtype, usize)]| {
+            let rows = run.iter().fold(0_usize, |rows, (_, more)| rows.saturating_add(*more));
+            rows.div_ceil(PANEL_COLUMNS).saturating_mul(panel_bytes(run[0].0, in_features))
+        };
+        runs.map(run_bytes).fold(0, usize::saturating_add)
+    }
+
     /// Writes the exact values of row `n`.
     ///
     /// # Panics

@@ -107,8 +107,8 @@ impl Batch {
     /// [`Error::InvalidRequest`] for options out of range, [`Error::CacheTooSmall`] if
     /// `cache_bytes` cannot hold one full context.
     pub fn new(model: Arc<Model>, options: BatchOptions) -> Result<Self, Error> {
-        let plan = MemoryPlan::new(&model, &options)?;
-        let context_tokens = model.context_tokens(&options);
+        let plan = MemoryPlan::new(model.outline(), &options)?;
+        let context_tokens = model.outline().context_tokens(&options);
         let options = BatchOptions { context_tokens, ..options };
         let stats = BatchStats { slots: options.slots, ..BatchStats::default() };
         Ok(Self {

@@ -116,7 +116,7 @@ fn party(model: &Arc<Model>, other: &Arc<Model>, seed: u64) {
     let options = BatchOptions {
         slots: 1 + dice.below(6),
         context_tokens: 256,
-        cache_bytes: [None, Some(model.page_bytes() * 7)][dice.below(2)],
+        cache_bytes: [None, Some(model.outline().page_bytes() * 7)][dice.below(2)],
         prefill_chunk: 1 + dice.below(100),
         prefix_reuse: dice.below(3) > 0,
     };
@@ -214,7 +214,7 @@ proptest! {
         pages in 4_u64..10,
     ) {
         let model = tiny("tiny-llama-tied", 1, None);
-        let cache_bytes = Some(model.page_bytes() * pages);
+        let cache_bytes = Some(model.outline().page_bytes() * pages);
         let options =
             BatchOptions { slots, context_tokens: 256, cache_bytes, ..BatchOptions::default() };
         let mut batch = Batch::new(model, options).unwrap();

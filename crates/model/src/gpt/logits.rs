@@ -19,7 +19,7 @@ impl Model {
         tokens: &[u32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        let (context_tokens, vocab) = (self.config.context_tokens, self.config.vocab);
+        let (context_tokens, vocab) = (self.config().context_tokens, self.config().vocab);
         if tokens.len() > context_tokens {
             return Err(Error::ContextOverflow { prompt_tokens: tokens.len(), context_tokens });
         }
@@ -32,7 +32,7 @@ impl Model {
         let positions: Vec<u32> = (0..).take(tokens.len()).collect();
         let pages = &positions[..tokens.len().div_ceil(PAGE_TOKENS)];
         let mut cache = self.new_cache(pages.len());
-        let mut workspace = Workspace::new(&self.device, &self.config, tokens.len());
+        let mut workspace = Workspace::new(&self.device, self.config(), tokens.len());
         let mut logits = vec![0.0; vocab];
         for first in (0..tokens.len()).step_by(HEAD_ROWS_MAX) {
             let all = first..(first + HEAD_ROWS_MAX).min(tokens.len());

@@ -2,17 +2,16 @@
 
 mod logits;
 
-use engine::ops::attention::{AttentionRow, CacheShape, CacheType, KvCache};
+use engine::Device;
+use engine::ops::attention::{AttentionRow, KvCache};
 use engine::ops::matmul::{self, Store};
-use engine::ops::rope::RopeTable;
 use engine::ops::{embedding, rms_norm};
-use engine::{Device, KernelPath};
 
-use crate::batch::BatchOptions;
 use crate::block::{self, Pass};
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::Config;
 use crate::error::Error;
+use crate::outline::Outline;
 use crate::weights::{self, Weights};
 use crate::workspace::Workspace;
 
@@ -23,7 +22,7 @@ pub(crate) const HEAD_ROWS_MAX: usize = 32;
 #[derive(Debug)]
 pub struct Model {
     device: Device,
-    config: Config,
+    outline: Outline,
     weights: Weights,
 }
 
@@ -34,21 +33,32 @@ impl Model {
     /// # Errors
     ///
     /// Whatever is wrong with the checkpoint, by the name of the key or tensor.
+    ///
+    /// # Panics
+    ///
+    /// Never: what is packed is as large as its [`Outline`] says.
     pub fn load(
         device: &Device,
         source: &Source,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Error> {
         let mut checkpoint = Checkpoint::open(source)?;
+        let outline = Outline::of(device, &checkpoint)?;
         let weights = weights::load(device, &mut checkpoint, progress)?;
-        let config = checkpoint.config().clone();
-        Ok(Self { device: device.clone(), config, weights })
+        assert_eq!(weights.bytes(), outline.weights_bytes(), "the outline is that of the weights");
+        Ok(Self { device: device.clone(), outline, weights })
     }
 
     /// The model's shape.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        self.outline.config()
+    }
+
+    /// What was known of it before it was loaded.
+    #[must_use]
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// The device that computes.
@@ -57,38 +67,9 @@ impl Model {
         &self.device
     }
 
-    /// Memory of the packed weights.
-    #[must_use]
-    pub fn weights_bytes(&self) -> u64 {
-        self.weights.bytes()
-    }
-
-    /// The context window of a batch: never longer than the model's own, or than positions can be
-    /// told apart.
-    pub(crate) fn context_tokens(&self, options: &BatchOptions) -> usize {
-        options.context_tokens.min(self.config.context_tokens).min(RopeTable::CONTEXT_TOKENS_MAX)
-    }
-
-    /// Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps
-    /// them as they are.
-    fn cache_shape(&self) -> CacheShape {
-        let cache_type = match self.device.kernels() {
-            KernelPath::Reference => CacheType::F32,
-            _ => CacheType::Bf16,
-        };
-        let Config { layers, kv_heads, head_size, .. } = self.config;
-        let scale = inverse_root(head_size);
-        CacheShape { layers, kv_heads, head_size, scale, cache_type }
-    }
-
     /// An empty cache of `pages` pages.
     pub(crate) fn new_cache(&self, pages: usize) -> KvCache {
-        KvCache::new(&self.device, &self.cache_shape(), pages)
-    }
-
-    /// Memory of one page of the cache.
-    pub(crate) fn page_bytes(&self) -> u64 {
-        self.cache_shape().page_bytes() as u64
+        KvCache::new(&self.device, &self.outline.cache_shape(), pages)
     }
 
     /// Computes rows up to the end of the residual stream; keys and values go into the cache.
@@ -108,7 +89,7 @@ impl Model {
         assert_eq!((tokens.len(), positions.len()), (rows.len(), rows.len()), "rows of a step");
         w.resize(rows.len());
         embedding::forward(&self.device, &mut w.stream, &self.weights.embedding, tokens);
-        let (device, config) = (&self.device, &self.config);
+        let (device, config) = (&self.device, self.config());
         let mut pass = Pass { device, config, cache, rows, positions };
         for (layer, weights) in self.weights.blocks.iter().enumerate() {
             block::forward(&mut pass, w, weights, layer);
@@ -128,19 +109,12 @@ impl Model {
         for (place, row) in wanted.iter().enumerate() {
             w.last.copy_row(place, &w.stream, *row);
         }
-        let (norm, epsilon) = (&self.weights.final_norm, self.config.norm_epsilon);
+        let (norm, epsilon) = (&self.weights.final_norm, self.config().norm_epsilon);
         w.normed.resize_rows(wanted.len());
         rms_norm::forward(device, &mut w.normed, &w.last, norm, epsilon);
         let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
         matmul::forward(device, &mut w.logits, &w.normed, head, None, Store::Overwrite);
     }
-}
-
-/// `1 / sqrt(n)`, which is what query-key products are multiplied with.
-#[expect(clippy::cast_possible_truncation, reason = "rounded to f32 once")]
-#[expect(clippy::cast_precision_loss, reason = "heads have at most 256 channels")]
-fn inverse_root(n: usize) -> f32 {
-    (1.0 / (n as f64).sqrt()) as f32
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::DeviceOptions;
 use engine::ops::attention::PAGE_TOKENS;
+use engine::{DeviceOptions, KernelPath};
 use serde::Deserialize;
 
 use super::*;
@@ -43,7 +43,7 @@ fn device(path: KernelPath) -> Device {
 fn logits_at(model: &Model, tokens: &[u32], positions: &[usize], chunk: usize) -> Vec<Vec<f32>> {
     let pages: Vec<u32> = (0..tokens.len().div_ceil(PAGE_TOKENS) as u32).rev().collect();
     let mut cache = model.new_cache(pages.len());
-    let mut w = Workspace::new(&model.device, &model.config, tokens.len());
+    let mut w = Workspace::new(&model.device, model.config(), tokens.len());
     let mut found = Vec::new();
     for (step, tokens) in tokens.chunks(chunk).enumerate() {
         let first = step * chunk;
@@ -144,7 +144,7 @@ fn weights_that_do_not_fit_are_named() {
         "{wrong_shape}"
     );
     let missing = error("num_hidden_layers", 3.into());
-    assert!(missing.contains("`model.layers.2.input_layernorm.weight` is missing"), "{missing}");
+    assert!(missing.contains("`model.layers.2.self_attn.q_proj.weight` is missing"), "{missing}");
     let extra = error("num_hidden_layers", 1.into());
     assert!(extra.contains("`model.layers.1.") && extra.contains("llama"), "{extra}");
     let bias = error("attention_bias", true.into());

@@ -71,7 +71,7 @@ pub enum Command {
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Print how much memory a model takes
+    /// Print how much memory a model will take, without loading it
     Plan(plan::PlanOptions),
     /// Check this machine, and say what to do about each finding
     Doctor(doctor::DoctorOptions),

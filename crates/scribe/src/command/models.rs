@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Failure, Session};
+use crate::config::EngineOptions;
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Found, Installed, Library};
-use crate::loading::{self, Located, SamplingDefaults};
+use crate::loading::{self, Located, Outline, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -152,15 +153,21 @@ fn locate_path(path: &Path) -> Result<Located, Failure> {
     Ok(Located { name, path: absolute, sampling, sha256: None })
 }
 
+/// Looks at a model without reading its weights.
+pub(super) fn outline(located: &Located, options: &EngineOptions) -> Result<Outline, Failure> {
+    Outline::read(located, options).map_err(|error| cannot_use(located, error))
+}
+
 /// Reads a model with `load`, showing progress.
 pub(super) fn load<T>(
     session: &mut Session,
-    located: &Located,
-    load: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<T, loading::Error>,
+    outline: Outline,
+    load: impl FnOnce(Outline, &mut dyn FnMut(u64, u64)) -> Result<T, loading::Error>,
 ) -> Result<T, Failure> {
+    let located = outline.located.clone();
     let mut progress = Progress::new(&mut session.terminal);
     let mut begun = false;
-    let result = load(&mut |done, total| {
+    let result = load(outline, &mut |done, total| {
         if !begun {
             progress.begin(format!("loading {}", located.name), done, total);
             begun = true;
@@ -168,10 +175,12 @@ pub(super) fn load<T>(
         progress.advance(done);
     });
     drop(progress);
-    result.map_err(|error| {
-        Failure::from(error)
-            .context(format!("cannot use the model at `{}`", located.path.display()))
-    })
+    result.map_err(|error| cannot_use(&located, error))
+}
+
+fn cannot_use(located: &Located, error: loading::Error) -> Failure {
+    let path = located.path.display();
+    Failure::from(error).context(format!("cannot use the model at `{path}`"))
 }
 
 fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {

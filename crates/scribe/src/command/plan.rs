@@ -1,15 +1,15 @@
-//! `scribe plan`: how much memory a model takes, and for what.
+//! `scribe plan`: how much memory a model will take, and for what.
 
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use model::{MemoryPlan, SLOTS_MAX};
+use model::{BatchOptions, MemoryPlan, SLOTS_MAX};
 use serde::Serialize;
 
 use super::doctor::available_memory_bytes;
 use super::{Failure, Session, models};
 use crate::config::{EngineOptions, count};
-use crate::loading::Weights;
+use crate::loading::Outline;
 use crate::terminal::{Terminal, bytes_for_people, count_for_people};
 
 /// Which model, and how it is to be run.
@@ -61,19 +61,17 @@ struct Report<'a> {
 /// Prints the plan.
 pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Failure> {
     let located = models::locate(session, options.engine.model.as_deref())?;
-    let weights = models::load(session, &located, |progress| {
-        Weights::load(&located, &options.engine, progress)
-    })?;
-    let batch = weights.batch_options(&options.engine, options.slots.slots.get())?;
-    let plan = MemoryPlan::new(&weights.model, &batch)?;
+    let outline = models::outline(&located, &options.engine)?;
+    let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
+    let plan = outline.memory(&batch)?;
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
         terminal.json(&Report {
             schema: "scribe.plan/1",
-            model: &weights.name,
-            architecture: &weights.details.architecture,
-            parameters: weights.details.parameters,
-            quantization: &weights.details.quantization,
+            model: &outline.located.name,
+            architecture: &outline.details.architecture,
+            parameters: outline.details.parameters,
+            quantization: &outline.details.quantization,
             slots: batch.slots,
             context_tokens: batch.context_tokens,
             weights_bytes: plan.weights_bytes,
@@ -85,42 +83,60 @@ pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Fa
         })?;
         return Ok(());
     }
-    for line in lines(&weights, &batch, &plan) {
+    for line in lines(&outline, &batch, &plan) {
         terminal.line(line)?;
     }
     Ok(())
 }
 
-/// Tells the plan as talk, and warns if it does not fit.
+/// Tells the plan as talk.
 pub(super) fn tell(
     terminal: &mut Terminal,
-    weights: &Weights,
-    batch: &model::BatchOptions,
-    plan: &MemoryPlan,
-) {
-    for line in lines(weights, batch, plan) {
+    outline: &Outline,
+    batch: &BatchOptions,
+) -> Result<(), Failure> {
+    let plan = outline.memory(batch)?;
+    for line in lines(outline, batch, &plan) {
         terminal.note(line);
     }
-    // The weights are in memory already.
-    let missing = plan.total_bytes() - plan.weights_bytes;
-    if let Some(free) = available_memory_bytes()
-        && free < missing
-    {
-        terminal.warn(format_args!(
-            "only {} of memory are free; choose a smaller --cache-bytes or --context-tokens",
-            bytes_for_people(free)
-        ));
-    }
+    Ok(())
 }
 
-fn lines(weights: &Weights, batch: &model::BatchOptions, plan: &MemoryPlan) -> Vec<String> {
-    let details = &weights.details;
-    let device = weights.model.device();
+/// Refuses a model that cannot be in memory, before it is loaded; warns of a cache that may not be,
+/// which takes its memory as it fills.
+pub(super) fn check_memory(
+    terminal: &mut Terminal,
+    outline: &Outline,
+    batch: &BatchOptions,
+) -> Result<(), Failure> {
+    let plan = outline.memory(batch)?;
+    let Some(free) = available_memory_bytes() else { return Ok(()) };
+    let needed = plan.weights_bytes.saturating_add(plan.workspace_bytes);
+    if free < needed {
+        let (needed, free) = (bytes_for_people(needed), bytes_for_people(free));
+        return Err(Failure::broken(
+            anyhow::anyhow!("{} needs {needed} of memory, {free} are free", outline.located.name),
+            "close other programs, or choose a smaller model or one with fewer bits a weight",
+        ));
+    }
+    if free < plan.total_bytes() {
+        terminal.warn(format_args!(
+            "{} of memory are free, {} may be needed; choose a smaller --cache-bytes or \
+             --context-tokens",
+            bytes_for_people(free),
+            bytes_for_people(plan.total_bytes())
+        ));
+    }
+    Ok(())
+}
+
+fn lines(outline: &Outline, batch: &BatchOptions, plan: &MemoryPlan) -> Vec<String> {
+    let Outline { details, device, .. } = outline;
     let people = bytes_for_people;
     vec![
         format!(
             "{}: {}, {} parameters, {}; {} kernels, {} threads",
-            weights.name,
+            outline.located.name,
             details.architecture,
             count_for_people(details.parameters, " "),
             details.quantization,

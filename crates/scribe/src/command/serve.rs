@@ -6,11 +6,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use chat::{Generator, GeneratorOptions};
 use clap::Args;
-use model::MemoryPlan;
 use serde::Serialize;
 
 use super::plan::{self, SlotsOption};
@@ -24,9 +22,6 @@ const KEY_LENGTH_MIN: usize = 16;
 
 /// The variable that may hold the key itself.
 const KEY_VARIABLE: &str = "SCRIBE_API_KEY";
-
-/// Time for the generator's thread to end after the last request.
-const GENERATOR_GRACE: Duration = Duration::from_secs(1);
 
 /// Where to listen, who may ask, and with which model.
 #[derive(Debug, Args)]
@@ -135,20 +130,17 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
     tell_ready(session, &ready, options.open)?;
     let ended = runtime.block_on(server);
     session.terminal.note("stopped");
-    generator.shutdown(GENERATOR_GRACE);
     ended.map_err(|error| Failure::broken(error, "start it again"))
 }
 
 /// The model behind its queue; its memory plan is told on the way.
 fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
     let located = models::locate(session, options.engine.model.as_deref())?;
-    let loaded = models::load(session, &located, |progress| {
-        Loaded::load(&located, &options.engine, progress)
-    })?;
-    let weights = &loaded.weights;
-    let batch = weights.batch_options(&options.engine, options.slots.slots.get())?;
-    let memory = MemoryPlan::new(&weights.model, &batch)?;
-    plan::tell(&mut session.terminal, weights, &batch, &memory);
+    let outline = models::outline(&located, &options.engine)?;
+    let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
+    plan::tell(&mut session.terminal, &outline, &batch)?;
+    plan::check_memory(&mut session.terminal, &outline, &batch)?;
+    let loaded = models::load(session, outline, Loaded::load)?;
     served_model(loaded, batch, options.queue, &options.alias)
 }
 

@@ -3,40 +3,40 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Batch, Event, Sampling, SequenceRequest};
+use model::{Batch, BatchOptions, Event, Sampling, SequenceRequest};
 
 use super::super::Failure;
 use super::Size;
 use crate::config::EngineOptions;
 use crate::loading::Weights;
 
+/// What is measured with which options.
+pub(super) struct Setup<'a> {
+    pub(super) engine: &'a EngineOptions,
+    pub(super) batch: BatchOptions,
+    pub(super) size: Size,
+}
+
 /// Tokens per second of each repetition while `streams` sequences write `tokens` tokens each.
-pub(super) fn decode(
-    weights: &Weights,
-    engine: &EngineOptions,
-    size: Size,
-) -> Result<Vec<f64>, Failure> {
+pub(super) fn decode(weights: &Weights, setup: Setup<'_>) -> Result<Vec<f64>, Failure> {
     // One token of prompt, so that nothing but writing is timed.
-    repeat(weights, engine, size, 1, size.tokens)
+    let tokens = setup.size.tokens;
+    repeat(weights, setup, 1, tokens)
 }
 
 /// Tokens per second of each repetition while `streams` prompts of `tokens` tokens are read.
-pub(super) fn prefill(
-    weights: &Weights,
-    engine: &EngineOptions,
-    size: Size,
-) -> Result<Vec<f64>, Failure> {
-    repeat(weights, engine, size, size.tokens, 1)
+pub(super) fn prefill(weights: &Weights, setup: Setup<'_>) -> Result<Vec<f64>, Failure> {
+    let tokens = setup.size.tokens;
+    repeat(weights, setup, tokens, 1)
 }
 
 fn repeat(
     weights: &Weights,
-    engine: &EngineOptions,
-    size: Size,
+    setup: Setup<'_>,
     prompt_tokens: usize,
     max_tokens: usize,
 ) -> Result<Vec<f64>, Failure> {
-    let mut options = weights.batch_options(engine, size.streams)?;
+    let Setup { engine, batch: mut options, size } = setup;
     if engine.context_tokens.is_none() {
         options.context_tokens = prompt_tokens + max_tokens;
         options.cache_bytes = engine.cache_bytes.map(|size| size.0);

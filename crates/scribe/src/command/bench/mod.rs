@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, Session, models};
 use crate::config::{EngineOptions, TOKENS_MAX, count};
-use crate::loading::Weights;
+use crate::loading::{Outline, Weights};
 use crate::terminal::{bytes_for_people, count_for_people};
 
 /// What to measure.
@@ -89,16 +89,12 @@ pub(super) fn run(session: &mut Session, command: BenchCommand) -> Result<(), Fa
         BenchCommand::Decode(setup) => {
             let size = setup.size();
             let test = name("tg", size);
-            measure_weights(session, &setup.engine, test, |weights| {
-                measure::decode(weights, &setup.engine, size)
-            })
+            measure_weights(session, &setup.engine, size, test, measure::decode)
         }
         BenchCommand::Prefill(setup) => {
             let size = setup.size();
             let test = name("pp", size);
-            measure_weights(session, &setup.engine, test, |weights| {
-                measure::prefill(weights, &setup.engine, size)
-            })
+            measure_weights(session, &setup.engine, size, test, measure::prefill)
         }
         BenchCommand::Serve(setup) => {
             let size = setup.size();
@@ -152,13 +148,15 @@ fn name(test: &str, size: Size) -> String {
 fn measure_weights(
     session: &mut Session,
     engine: &EngineOptions,
+    size: Size,
     test: String,
-    measure: impl FnOnce(&Weights) -> Result<Vec<f64>, Failure>,
+    measure: impl FnOnce(&Weights, measure::Setup<'_>) -> Result<Vec<f64>, Failure>,
 ) -> Result<(), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
-    let weights =
-        models::load(session, &located, |progress| Weights::load(&located, engine, progress))?;
-    let samples = measure(&weights)?;
+    let outline = models::outline(&located, engine)?;
+    let batch = outline.batch_options(engine, size.streams)?;
+    let weights = models::load(session, outline, Outline::load)?;
+    let samples = measure(&weights, measure::Setup { engine, batch, size })?;
     show(session, &Row::new(&weights, test, samples, None))
 }
 

@@ -42,10 +42,10 @@ pub(super) fn run(
     size: Size,
 ) -> Result<(Weights, Vec<f64>, Latency), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
-    let loaded =
-        models::load(session, &located, |progress| Loaded::load(&located, engine, progress))?;
+    let outline = models::outline(&located, engine)?;
+    let batch = outline.batch_options(engine, size.streams)?;
+    let loaded = models::load(session, outline, Loaded::load)?;
     let weights = loaded.weights.clone();
-    let batch = weights.batch_options(engine, size.streams)?;
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

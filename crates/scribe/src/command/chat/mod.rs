@@ -55,10 +55,10 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
     }
     options.sampling.check()?;
     let located = models::locate(session, options.engine.model.as_deref())?;
-    let loaded = models::load(session, &located, |progress| {
-        Loaded::load(&located, &options.engine, progress)
-    })?;
-    let batch = loaded.weights.batch_options(&options.engine, 1)?;
+    let outline = models::outline(&located, &options.engine)?;
+    let batch = outline.batch_options(&options.engine, 1)?;
+    super::plan::check_memory(&mut session.terminal, &outline, &batch)?;
+    let loaded = models::load(session, outline, Loaded::load)?;
     let sampling = options.sampling.over(&loaded.sampling, random::bits());
     sampling.check(loaded.weights.model.config().vocab)?;
     let generator = Generator::start(

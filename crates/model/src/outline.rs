@@ -1,0 +1,77 @@
+//! What a checkpoint's configuration and table of tensors say of a model before it is loaded.
+
+use engine::ops::attention::{CacheShape, CacheType};
+use engine::ops::rope::RopeTable;
+use engine::{Device, KernelPath};
+
+use crate::batch::BatchOptions;
+use crate::checkpoint::{Checkpoint, Source};
+use crate::config::Config;
+use crate::error::Error;
+use crate::weights;
+
+/// A model's shape and size, known without its weights.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    config: Config,
+    kernels: KernelPath,
+    weights_bytes: u64,
+}
+
+impl Outline {
+    /// Reads configuration and table of tensors, and no weight.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with them, by the name of the key or tensor.
+    pub fn read(device: &Device, source: &Source) -> Result<Self, Error> {
+        Self::of(device, &Checkpoint::open(source)?)
+    }
+
+    pub(crate) fn of(device: &Device, checkpoint: &Checkpoint) -> Result<Self, Error> {
+        let weights_bytes = weights::packed_bytes(checkpoint)?;
+        Ok(Self { config: checkpoint.config().clone(), kernels: device.kernels(), weights_bytes })
+    }
+
+    /// The model's shape.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Memory of the packed matrices; norms and biases are too small to count.
+    #[must_use]
+    pub fn weights_bytes(&self) -> u64 {
+        self.weights_bytes
+    }
+
+    /// The context window of a batch: never longer than the model's own, or than positions can be
+    /// told apart.
+    pub(crate) fn context_tokens(&self, options: &BatchOptions) -> usize {
+        options.context_tokens.min(self.config.context_tokens).min(RopeTable::CONTEXT_TOKENS_MAX)
+    }
+
+    /// Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps
+    /// them as they are.
+    pub(crate) fn cache_shape(&self) -> CacheShape {
+        let cache_type = match self.kernels {
+            KernelPath::Reference => CacheType::F32,
+            _ => CacheType::Bf16,
+        };
+        let Config { layers, kv_heads, head_size, .. } = self.config;
+        let scale = inverse_root(head_size);
+        CacheShape { layers, kv_heads, head_size, scale, cache_type }
+    }
+
+    /// Memory of one page of the cache.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.cache_shape().page_bytes() as u64
+    }
+}
+
+/// `1 / sqrt(n)`, which is what query-key products are multiplied with.
+#[expect(clippy::cast_possible_truncation, reason = "rounded to f32 once")]
+#[expect(clippy::cast_precision_loss, reason = "heads have at most 256 channels")]
+fn inverse_root(n: usize) -> f32 {
+    (1.0 / (n as f64).sqrt()) as f32
+}
