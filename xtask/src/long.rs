@@ -3,20 +3,24 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run, say};
-use crate::setup;
+use crate::{check, setup};
 
 /// Mutated model files that must each give an error or load, never panic.
 const FUZZ_CASES: &str = "1000000";
 /// Random ways to run the same request that must give the same bytes.
 const EQUALITY_CASES: &str = "1000";
+/// Most preemptions in an execution of the thread pool: minutes, where one more takes hours.
+const PREEMPTIONS: &str = "3";
 
-/// Runs the fuzzing and equality checks at full size, in release builds.
+/// Runs the fuzzing, equality and model checks at full size, in release builds.
 ///
 /// # Errors
 ///
 /// At the first check that fails.
 pub(crate) fn run_all() -> Result<()> {
     let tools = setup::prepare()?;
+    say(&format!("every interleaving of the thread pool with {PREEMPTIONS} preemptions"));
+    check::thread_pool(PREEMPTIONS)?;
     say(&format!("{FUZZ_CASES} mutations of model files"));
     run(cargo(&["test", "--release", "--package", "artifacts", "--", "--nocapture"])
         .env("SCRIBE_FUZZ_CASES", FUZZ_CASES))?;

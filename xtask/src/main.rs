@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   fixtures      make the files in fixtures/ that this project generates itself
   convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
   interop       compare with PyTorch and transformers; make their golden files anew
-  long          the fuzzing and equality checks at full size
+  long          the fuzzing, equality and model checks at full size
   bench-peers   speed against llama.cpp, in interleaved pairs";
 
 fn main() -> ExitCode {

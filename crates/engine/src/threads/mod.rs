@@ -6,20 +6,25 @@
 //! could finish alone.
 #![expect(unsafe_code, reason = "a job borrows from its caller; tasks share one output buffer")]
 
+#[cfg(all(test, loom))]
+mod model;
+mod sync;
+
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
 
+use self::sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Ordering, Patience, UnsafeCell,
+    fence, spin_loop, thread,
+};
 use crate::Error;
 
 /// How long an idle worker looks for the next job before it lets the processor go.
-const SPIN_TIME: Duration = Duration::from_micros(50);
+#[cfg(not(loom))]
+const SPIN_TIME: std::time::Duration = std::time::Duration::from_micros(50);
 
 /// The state of a job: the epoch in the upper half, then this bit, then the joined workers.
 const OPEN: u64 = 1 << 31;
@@ -100,12 +105,12 @@ impl Pool {
         if alone || self.shared.busy.swap(true, Ordering::Acquire) {
             return (0..tasks).for_each(task);
         }
+        let mut panic = None;
         {
-            let _turn = Turn { shared: &self.shared };
+            let _turn = Turn { shared: &self.shared, panic: &mut panic };
             self.publish(tasks, &task);
             self.shared.take_tasks(&task, tasks);
         }
-        let panic = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -166,15 +171,17 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; `Turn` keeps the caller here until no worker uses it.
         let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
+        let job = Job { task: Some(task), tasks };
         // SAFETY: this caller holds `busy`, and the previous job was closed and left by all.
-        unsafe { *shared.job.get() = Job { task: Some(task), tasks } };
+        shared.job.with_mut(|slot| unsafe { *slot = job });
         shared.next.store(0, Ordering::Relaxed);
         let epoch = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        // SeqCst pairs with the flag in `Shared::park`: either the worker sees the job or this
-        // caller sees the flag.
-        shared.state.store((epoch << 32) | OPEN, Ordering::SeqCst);
+        shared.state.store((epoch << 32) | OPEN, Ordering::Release);
+        // Pairs with the fence in `Shared::park`: either the worker sees the job or this caller
+        // sees the flag.
+        fence(Ordering::SeqCst);
         for (worker, parked) in self.workers.iter().zip(&shared.parked).take(tasks - 1) {
-            if parked.load(Ordering::SeqCst) && parked.swap(false, Ordering::SeqCst) {
+            if parked.load(Ordering::Relaxed) {
                 worker.thread().unpark();
             }
         }
@@ -183,7 +190,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             // Tasks' panics are caught and passed on, so a worker itself ends well.
@@ -201,6 +208,8 @@ impl fmt::Debug for Pool {
 /// A caller's time with the workers: ends, also by a panic, when no worker uses the job any more.
 struct Turn<'a> {
     shared: &'a Shared,
+    /// Receives the panic of a task, before another caller's job may have one.
+    panic: &'a mut Option<Box<dyn Any + Send>>,
 }
 
 impl Drop for Turn<'_> {
@@ -213,10 +222,11 @@ impl Drop for Turn<'_> {
             if spins.is_multiple_of(1024) {
                 thread::yield_now();
             } else {
-                std::hint::spin_loop();
+                spin_loop();
             }
             state = shared.state.load(Ordering::Acquire);
         }
+        *self.panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         shared.busy.store(false, Ordering::Release);
     }
 }
@@ -233,7 +243,7 @@ impl Shared {
             }
             // SAFETY: the job is open and counts this worker, so its caller waits and writes
             // nothing.
-            let Job { task, tasks } = unsafe { *self.job.get() };
+            let Job { task, tasks } = self.job.with(|job| unsafe { *job });
             if let Some(task) = task {
                 // SAFETY: as above; the task lives as long as its caller waits.
                 self.take_tasks(unsafe { &*task }, tasks);
@@ -262,42 +272,38 @@ impl Shared {
 
     /// The state of an open job that this worker has not done; none when the pool is dropped.
     fn wait_for_job(&self, index: usize, done_epoch: u64) -> Option<u64> {
-        let mut idle_since = None;
-        let mut spins = 0_u32;
+        let mut patience = Patience::default();
         loop {
             let state = self.state.load(Ordering::Acquire);
-            if state & OPEN != 0 && state >> 32 != done_epoch {
+            if is_new_job(state, done_epoch) {
                 return Some(state);
             }
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            std::hint::spin_loop();
-            spins += 1;
-            if spins.is_multiple_of(64) {
-                let since = *idle_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > SPIN_TIME {
-                    self.park(index, done_epoch);
-                    idle_since = None;
-                }
+            if patience.is_over() {
+                self.park(index, done_epoch);
+                patience = Patience::default();
             }
         }
     }
 
-    /// Sleeps until a job is published or the pool is dropped.
+    /// Sleeps until a job is published or the pool is dropped, or for no reason.
     fn park(&self, index: usize, done_epoch: u64) {
-        self.parked[index].store(true, Ordering::SeqCst);
-        loop {
-            let state = self.state.load(Ordering::SeqCst);
-            let work = state & OPEN != 0 && state >> 32 != done_epoch;
-            let awake = !self.parked[index].load(Ordering::SeqCst);
-            if work || awake || self.stop.load(Ordering::SeqCst) {
-                break;
-            }
+        self.parked[index].store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Pool::publish`. A stop needs none: it always wakes the worker.
+        fence(Ordering::SeqCst);
+        let state = self.state.load(Ordering::Relaxed);
+        if !is_new_job(state, done_epoch) && !self.stop.load(Ordering::Relaxed) {
             thread::park();
         }
-        self.parked[index].store(false, Ordering::SeqCst);
+        self.parked[index].store(false, Ordering::Relaxed);
     }
+}
+
+/// Whether a worker that has done `done_epoch` can join.
+fn is_new_job(state: u64, done_epoch: u64) -> bool {
+    state & OPEN != 0 && state >> 32 != done_epoch
 }
 
 /// The start of a buffer whose disjoint pieces go to different tasks.
@@ -334,7 +340,7 @@ impl Strip<'_> {
     }
 
     /// Number of rows.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -349,7 +355,7 @@ impl Strip<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
