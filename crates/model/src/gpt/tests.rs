@@ -147,6 +147,8 @@ fn weights_that_do_not_fit_are_named() {
     assert!(missing.contains("`model.layers.2.input_layernorm.weight` is missing"), "{missing}");
     let extra = error("num_hidden_layers", 1.into());
     assert!(extra.contains("\"model.layers.1.") && extra.contains("llama"), "{extra}");
+    let foreign = Error::ExtraTensor { name: "\u{1b}[2J".to_owned(), architecture: "llama" };
+    assert!(!foreign.to_string().contains('\u{1b}'), "{foreign}");
     let bias = error("attention_bias", true.into());
     assert!(bias.contains("`model.layers.0.self_attn.q_proj.bias` is missing"), "{bias}");
     assert!(changed("tie_word_embeddings", true.into()).is_ok(), "a tied head may be stored, too");
