@@ -12,7 +12,7 @@ use artifacts::tensors::TensorInfo;
 use engine::ops::rope::RopeScaling;
 use engine::{Dtype, Tensor, dtype};
 
-use crate::config::Config;
+use crate::config::{CONFIG_BYTES_MAX, Config};
 use crate::error::Error;
 use crate::names::Convention;
 
@@ -33,9 +33,6 @@ impl Source {
         if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::Gguf(path.to_owned()) }
     }
 }
-
-/// Largest `config.json` that is read; real ones have one or two kilobytes.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Debug)]
 enum Container {
@@ -186,7 +183,7 @@ fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(error)?;
-    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(error)?;
+    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(error)?;
     Ok(bytes)
 }
 

@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// The checkpoint holds a tensor that the architecture has no place for: running without it
     /// would be another model.
-    #[error("tensor `{name}` does not belong to a {architecture} model; choose another checkpoint")]
+    #[error("tensor {name:?} does not belong to a {architecture} model; choose another checkpoint")]
     ExtraTensor {
         /// The tensor's name in the checkpoint.
         name: String,

@@ -64,4 +64,4 @@ pub use outline::Outline;
 pub use request::{
     ALTERNATIVES_MAX, Event, STOP_TOKENS_MAX, SequenceId, SequenceRequest, StopReason, TokenLogprob,
 };
-pub use sampling::{LOGIT_BIAS_MAX, Sampling};
+pub use sampling::{LOGIT_BIAS_MAX, REPETITION_PENALTY_MIN, Sampling, TEMPERATURE_MIN};

@@ -45,10 +45,14 @@ impl Outline {
         self.weights_bytes
     }
 
-    /// The context window of a batch: never longer than the model's own, or than positions can be
-    /// told apart.
+    /// The context window of a batch: never longer than the model's own.
     pub(crate) fn context_tokens(&self, options: &BatchOptions) -> usize {
-        options.context_tokens.min(self.config.context_tokens).min(RopeTable::CONTEXT_TOKENS_MAX)
+        options.context_tokens.min(self.context_tokens_max())
+    }
+
+    /// The longest context window: what the model states, or how many positions can be told apart.
+    pub(crate) fn context_tokens_max(&self) -> usize {
+        self.config.context_tokens.min(RopeTable::CONTEXT_TOKENS_MAX)
     }
 
     /// Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps

@@ -5,6 +5,12 @@ use crate::error::Error;
 /// Most entries of [`Sampling::logit_bias`].
 pub const LOGIT_BIAS_MAX: usize = 300;
 
+/// Least temperature that draws; below it the largest logit wins. Divided by less, large logits
+/// would be infinite and equal.
+pub const TEMPERATURE_MIN: f32 = 1e-4;
+/// Least [`Sampling::repetition_penalty`].
+pub const REPETITION_PENALTY_MIN: f32 = 0.01;
+
 /// How the next token is drawn. The steps run in this order, each on the result of the one before
 /// (the order of Hugging Face `transformers`, whose processors come before its warpers; llama.cpp
 /// differs in that it applies the temperature last):
@@ -12,14 +18,15 @@ pub const LOGIT_BIAS_MAX: usize = 300;
 /// 1. repetition penalty on all tokens of prompt and completion (Keskar et al. 2019,
 ///    arXiv:1909.05858), then presence and frequency penalty on tokens of the completion,
 /// 2. logit bias,
-/// 3. temperature (0: the largest logit wins and the steps below are skipped),
+/// 3. temperature (below [`TEMPERATURE_MIN`]: the largest logit wins and the steps below are
+///    skipped),
 /// 4. `top_k`, 5. `top_p`, 6. `min_p`, each on the distribution left by the step before,
 /// 7. draw: `argmax(logit / temperature + Gumbel(seed, position, token))`, ties to the lower id.
 ///
 /// The same request therefore draws the same tokens in any batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits, `0 ..= 100`; 0 is greedy. Default 1.
+    /// Divides the logits, `0 ..= 100`; below [`TEMPERATURE_MIN`] is greedy. Default 1.
     pub temperature: f32,
     /// Keep the `top_k` largest logits; 0 keeps all. Default 0.
     pub top_k: usize,
@@ -29,8 +36,8 @@ pub struct Sampling {
     /// Keep tokens at least `min_p` times as probable as the most probable one, `0 ..= 1`.
     /// Default 0.
     pub min_p: f32,
-    /// Divides positive and multiplies negative logits of seen tokens, above 0 and at most 10.
-    /// Default 1: off.
+    /// Divides positive and multiplies negative logits of seen tokens,
+    /// [`REPETITION_PENALTY_MIN`] `..= 10`. Default 1: off.
     pub repetition_penalty: f32,
     /// Taken from the logit of every token of the completion, `-100 ..= 100`. Default 0.
     pub presence_penalty: f32,
@@ -75,17 +82,13 @@ impl Sampling {
             ("temperature", self.temperature, 0.0, 100.0),
             ("top_p", self.top_p, 0.0, 1.0),
             ("min_p", self.min_p, 0.0, 1.0),
-            ("repetition_penalty", self.repetition_penalty, f32::MIN_POSITIVE, 10.0),
+            ("repetition_penalty", self.repetition_penalty, REPETITION_PENALTY_MIN, 10.0),
             ("presence_penalty", self.presence_penalty, -100.0, 100.0),
             ("frequency_penalty", self.frequency_penalty, -100.0, 100.0),
         ];
         for (field, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
-                let expected = if field == "repetition_penalty" {
-                    "above 0 and at most 10".to_owned()
-                } else {
-                    format!("{least} to {most}")
-                };
+                let expected = format!("{least} to {most}");
                 return Err(Error::InvalidRequest { field, expected });
             }
         }
@@ -96,6 +99,11 @@ impl Sampling {
             return Err(Error::InvalidRequest { field: "logit_bias", expected });
         }
         Ok(())
+    }
+
+    /// Whether the largest logit wins.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.temperature < TEMPERATURE_MIN
     }
 
     /// Whether some logit is changed before the temperature.

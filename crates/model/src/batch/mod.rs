@@ -78,7 +78,7 @@ pub struct BatchStats {
     pub prompt_tokens: u64,
     /// How many of those came from the cache.
     pub cached_tokens: u64,
-    /// Tokens drawn.
+    /// Tokens of completions: those drawn, without the ones that ended a turn.
     pub completion_tokens: u64,
     /// Steps that computed something.
     pub steps: u64,

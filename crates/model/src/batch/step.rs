@@ -161,7 +161,8 @@ impl Batch {
         }
     }
 
-    /// Ends a sequence whose logits are not finite; nothing that it computed is kept.
+    /// Ends a sequence whose logits are not finite. Its full pages may be in the prefix tree
+    /// already and stay there: the same tokens would compute the same.
     fn fail(&mut self, row: Row, events: &mut Vec<Event>) {
         if let Some(sequence) = self.slots[row.slot].take() {
             let error = Error::NotFinite { position: row.position };

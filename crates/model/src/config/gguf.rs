@@ -1,9 +1,10 @@
 //! Reads the shape of a model from the header of a GGUF file; foreign names end here.
 
 use artifacts::gguf::{Gguf, Metadata};
+use artifacts::shown;
 use engine::ops::rope::{Pairing, RopeScaling};
 
-use super::{Architecture, Biases, Config, Rope, printable, require};
+use super::{Architecture, Biases, Config, Rope, require};
 use crate::error::Error;
 
 pub(super) fn read(header: &Gguf) -> Result<Config, Error> {
@@ -89,14 +90,19 @@ fn norm_epsilon(keys: &Keys<'_>) -> Result<f32, Error> {
 /// of the other families lie as Hugging Face has them.
 fn rope(architecture: Architecture, keys: &Keys<'_>, context_tokens: usize) -> Result<Rope, Error> {
     let base = keys.f64("rope.freq_base")?.unwrap_or(10_000.0);
-    let factor = || {
-        let key = "rope.scaling.factor";
-        keys.f64(key)?.ok_or_else(|| missing(keys.full(key)))
+    let stated = match keys.f64("rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        // The key of older files.
+        None => keys.f64("rope.scale_linear")?,
     };
-    let scaling = match keys.str("rope.scaling.type")?.unwrap_or("none") {
-        "none" => RopeScaling::None,
-        "linear" => RopeScaling::Linear { factor: factor()? },
-        "yarn" => {
+    let factor = || stated.ok_or_else(|| missing(keys.full("rope.scaling.factor")));
+    let scaling = match (keys.str("rope.scaling.type")?, stated) {
+        (Some("none"), _) => RopeScaling::None,
+        // As llama.cpp has it: linear where no type is stated, and not at all by 0 or 1.
+        (None, Some(factor)) if ![0.0, 1.0].contains(&factor) => RopeScaling::Linear { factor },
+        (None, _) => RopeScaling::None,
+        (Some("linear"), _) => RopeScaling::Linear { factor: factor()? },
+        (Some("yarn"), _) => {
             let original = keys.usize("rope.scaling.original_context_length")?;
             RopeScaling::Yarn {
                 factor: factor()?,
@@ -106,10 +112,10 @@ fn rope(architecture: Architecture, keys: &Keys<'_>, context_tokens: usize) -> R
                 attention_factor: None,
             }
         }
-        other => {
+        (Some(other), _) => {
             return Err(Error::BadValue {
                 key: keys.full("rope.scaling.type"),
-                found: format!("`{}`", printable(other)),
+                found: format!("`{}`", shown(other)),
                 expected: "one of none, linear, yarn".to_owned(),
             });
         }

@@ -1,13 +1,14 @@
 //! Reads the shape of a model from a Hugging Face `config.json`; foreign names end here.
 
+use artifacts::shown;
 use engine::ops::rope::{Pairing, RopeScaling};
 use serde_json::{Map, Value};
 
-use super::{Architecture, Biases, Config, Rope, printable, require};
+use super::{Architecture, Biases, Config, Rope, require};
 use crate::error::Error;
 
-/// Largest `config.json` that is parsed; real ones have one or two kilobytes.
-const BYTES_MAX: usize = 1 << 20;
+/// Largest `config.json` that is read; real ones have one or two kilobytes.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn read(bytes: &[u8]) -> Result<Config, Error> {
     require(bytes.len() <= BYTES_MAX, "config.json", &format!("{} bytes", bytes.len()), || {
@@ -67,13 +68,10 @@ fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), Error> {
         && activation != "silu"
         && activation != "swish"
     {
-        return unsupported(format!("hidden_act = `{}`", printable(activation)));
+        return unsupported(format!("hidden_act = `{}`", shown(activation)));
     }
     if keys.bool("use_sliding_window")?.unwrap_or(false) {
         return unsupported("use_sliding_window".to_owned());
-    }
-    if keys.f64("partial_rotary_factor")?.is_some_and(|share| share < 1.0) {
-        return unsupported("partial_rotary_factor below 1".to_owned());
     }
     if keys.present("quantization_config") {
         return unsupported("quantization_config (use a GGUF file instead)".to_owned());
@@ -81,7 +79,7 @@ fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), Error> {
     let layer_types = keys.object.get("layer_types").and_then(Value::as_array);
     let odd = layer_types.into_iter().flatten().find(|t| t.as_str() != Some("full_attention"));
     match odd {
-        Some(kind) => unsupported(format!("layer type {}", printable(&kind.to_string()))),
+        Some(kind) => unsupported(format!("layer type {}", shown(&kind.to_string()))),
         None => Ok(()),
     }
 }
@@ -102,6 +100,12 @@ fn rope(keys: &Keys<'_>, context_tokens: usize) -> Result<Rope, Error> {
         Some(parameters) => Some(parameters),
         None => keys.nested("rope_scaling")?,
     };
+    for keys in std::iter::once(keys).chain(&nested) {
+        if keys.f64("partial_rotary_factor")?.is_some_and(|share| share < 1.0) {
+            let feature = format!("{}partial_rotary_factor below 1", keys.prefix);
+            return Err(Error::Unsupported { feature });
+        }
+    }
     let own_base = match &nested {
         Some(parameters) => parameters.f64("rope_theta")?,
         None => None,
@@ -152,7 +156,7 @@ fn scaling(keys: &Keys<'_>, context_tokens: usize) -> Result<RopeScaling, Error>
         }
         other => Err(Error::BadValue {
             key: format!("{}rope_type", keys.prefix),
-            found: format!("`{}`", printable(other)),
+            found: format!("`{}`", shown(other)),
             expected: "one of default, linear, llama3, yarn".to_owned(),
         }),
     }
@@ -181,7 +185,7 @@ impl<'a> Keys<'a> {
         };
         read(value).map(Some).ok_or_else(|| Error::BadValue {
             key: format!("{}{key}", self.prefix),
-            found: printable(&value.to_string()),
+            found: shown(&value.to_string()),
             expected: expected.to_owned(),
         })
     }

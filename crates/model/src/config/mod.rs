@@ -5,16 +5,18 @@ mod hugging_face;
 #[cfg(test)]
 mod tests;
 
+use artifacts::shown;
+use engine::ops::attention::HEAD_SIZE_MAX;
 use engine::ops::rope::{Pairing, RopeScaling};
 
 use crate::error::Error;
+
+pub(crate) use hugging_face::BYTES_MAX as CONFIG_BYTES_MAX;
 
 /// Most layers that a configuration may name (GPT-3 has 96, the largest open models 126).
 const LAYERS_MAX: usize = 1024;
 /// Most attention heads.
 const HEADS_MAX: usize = 1024;
-/// Largest head that the engine's attention takes.
-const HEAD_SIZE_MAX: usize = 256;
 /// Widest residual stream.
 const WIDTH_MAX: usize = 1 << 16;
 /// Widest feed-forward layer.
@@ -62,7 +64,7 @@ impl Architecture {
     fn parse(found: &str, name: fn(Self) -> &'static str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|a| name(*a) == found).ok_or_else(|| {
             Error::UnknownArchitecture {
-                found: printable(found),
+                found: shown(found),
                 known: Self::ALL.map(name).join(", "),
             }
         })
@@ -281,13 +283,7 @@ fn require(
     }
     Err(Error::BadValue {
         key: key.to_owned(),
-        found: printable(&found.to_string()),
+        found: shown(&found.to_string()),
         expected: expected(),
     })
-}
-
-/// A foreign string, short and without control characters, for an error message.
-fn printable(text: &str) -> String {
-    const LONGEST: usize = 80;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

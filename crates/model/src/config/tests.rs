@@ -94,6 +94,8 @@ fn hostile_values_are_refused_by_name() {
         ("rope_scaling", json!({"type": "linear"}), "rope_scaling.factor"),
         ("rope_scaling", json!({"type": "dynamic", "factor": 2.0}), "rope_scaling.rope_type"),
         ("rope_scaling", json!(3), "rope_scaling"),
+        ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
+        ("rope_parameters", json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
         ("hidden_act", json!("gelu"), "hidden_act"),
         ("use_sliding_window", json!(true), "use_sliding_window"),
         ("layer_types", json!(["full_attention", "sliding_attention"]), "sliding_attention"),
@@ -158,6 +160,29 @@ fn gguf_metadata_are_read() {
     let qwen = gguf("qwen3", &[("attention.key_length", Value::U32(16))]).unwrap();
     assert_eq!((qwen.head_size, qwen.qk_norm), (16, true));
     assert_eq!(qwen.rope.pairing, Pairing::Halves);
+}
+
+#[test]
+fn a_gguf_factor_without_a_type_is_linear() {
+    let text = |kind: &str| Value::String(kind.to_owned());
+    let factor = ("rope.scaling.factor", Value::F32(4.0));
+    let linear = RopeScaling::Linear { factor: 4.0 };
+    for (changes, expected) in [
+        (vec![factor.clone()], linear.clone()),
+        (vec![("rope.scale_linear", Value::F32(4.0))], linear.clone()),
+        (
+            vec![("rope.scaling.type", text("linear")), ("rope.scale_linear", Value::F32(4.0))],
+            linear,
+        ),
+        (vec![("rope.scaling.type", text("none")), factor], RopeScaling::None),
+        (vec![("rope.scaling.factor", Value::F32(1.0))], RopeScaling::None),
+        (vec![("rope.scaling.factor", Value::F32(0.0))], RopeScaling::None),
+        (vec![], RopeScaling::None),
+    ] {
+        assert_eq!(gguf("llama", &changes).unwrap().rope.scaling, expected, "{changes:?}");
+    }
+    let error = gguf("llama", &[("rope.scaling.factor", Value::F32(f32::NAN))]).unwrap_err();
+    assert!(error.to_string().contains("rope factor"), "{error}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Model {
         tokens: &[u32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        let (context_tokens, vocab) = (self.config().context_tokens, self.config().vocab);
+        let (context_tokens, vocab) = (self.outline.context_tokens_max(), self.config().vocab);
         if tokens.len() > context_tokens {
             return Err(Error::ContextOverflow { prompt_tokens: tokens.len(), context_tokens });
         }

@@ -169,7 +169,7 @@ impl PrefixTree {
     }
 
     /// Offers `page`, computed from `tokens` right after the path to `parent`, for keeping. A live
-    /// sequence that owns the page goes on with a pin on the child: `pinned` says so.
+    /// sequence that goes on from there has to pin the child: see [`pin_one`](Self::pin_one).
     ///
     /// # Panics
     ///

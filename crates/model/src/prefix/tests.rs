@@ -62,7 +62,7 @@ fn the_oldest_unused_leaf_goes_first_and_pinned_paths_stay() {
 }
 
 #[test]
-fn looking_up_makes_young() {
+fn offering_again_makes_young() {
     let mut tree = tree();
     taken(tree.offer(ROOT, &[1], 10));
     taken(tree.offer(ROOT, &[2], 11));

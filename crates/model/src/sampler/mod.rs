@@ -16,6 +16,9 @@ use crate::request::TokenLogprob;
 use crate::sampling::Sampling;
 use select::Candidate;
 
+/// Largest logit after penalties and bias.
+const LOGIT_MAX: f32 = 1e30;
+
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Choice {
@@ -80,7 +83,7 @@ impl Sampler {
             let token = self.draw(device, &edited, position, scratch);
             scratch.edited = edited;
             token
-        } else if self.sampling.temperature == 0.0 {
+        } else if self.sampling.is_greedy() {
             peak.token
         } else {
             self.draw(device, logits, position, scratch)
@@ -99,27 +102,26 @@ impl Sampler {
         edited.extend_from_slice(logits);
         let Sampling { repetition_penalty: repetition, presence_penalty: presence, .. } =
             self.sampling;
+        // So far within the finite numbers that any temperature leaves them finite.
+        let bounded = |logit: f32| logit.clamp(-LOGIT_MAX, LOGIT_MAX);
         for (token, count) in &self.seen {
             let logit = &mut edited[*token as usize];
             *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
             if *count > 0 {
                 *logit -= presence + self.sampling.frequency_penalty * f32::from(*count);
             }
+            *logit = bounded(*logit);
         }
         for (token, bias) in &self.sampling.logit_bias {
-            edited[*token as usize] += bias;
-        }
-        // Largest finite numbers instead of infinities, so that differences stay numbers.
-        for (token, _) in &self.sampling.logit_bias {
             let logit = &mut edited[*token as usize];
-            *logit = logit.clamp(f32::MIN / 4.0, f32::MAX / 4.0);
+            *logit = bounded(*logit + bias);
         }
     }
 
     /// Steps 3 to 7, on finite logits.
     fn draw(&self, device: &Device, logits: &[f32], position: usize, scratch: &mut Scratch) -> u32 {
         let Sampling { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
-        if temperature == 0.0 {
+        if self.sampling.is_greedy() {
             return select::peak(logits).token;
         }
         let position = position as u64;

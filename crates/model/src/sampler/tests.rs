@@ -180,6 +180,33 @@ fn penalties_and_bias_change_the_choice_but_not_the_logprobs() {
 }
 
 #[test]
+fn edited_logits_stay_finite() {
+    let sampling = Sampling { repetition_penalty: 0.01, ..Sampling::greedy() };
+    let sampler = Sampler::new(sampling, None, &[0, 1, 2]);
+    let mut edited = Vec::new();
+    sampler.edit(&[3e38, -3e38, 20.0, 10.0], &mut edited);
+    assert_eq!(edited, [1e30, -1e30, 2000.0, 10.0]);
+}
+
+#[test]
+fn temperatures_near_zero_take_the_largest() {
+    let mut logits = vec![10.0; 300];
+    logits[200] = 20.0;
+    for temperature in [0.0, f32::MIN_POSITIVE, 1e-39, 1e-37, 1e-5, 1e-4] {
+        for top_p in [1.0, 0.9] {
+            let sampling = Sampling { temperature, top_p, ..Sampling::default() };
+            sampling.check(300).unwrap();
+            assert_eq!(choose(&sampling, &logits, 0), Some(200), "{temperature} {top_p}");
+            let edited = Sampling { logit_bias: vec![(0, 1.0)], ..sampling };
+            assert_eq!(choose(&edited, &logits, 0), Some(200), "{temperature} {top_p}");
+        }
+    }
+    let two = vec![(17, 1e29), (250, f32::MAX)];
+    let forced = Sampling { temperature: 1e-4, logit_bias: two, ..Sampling::default() };
+    assert_eq!(choose(&forced, &logits, 0), Some(250), "the larger of two that are far out");
+}
+
+#[test]
 fn a_large_bias_forces_or_forbids_a_token() {
     let logits = logits(1, 300);
     for (bias, forced) in [(1e30, true), (f32::MAX, true), (-1e30, false), (f32::MIN, false)] {
@@ -212,6 +239,7 @@ fn every_number_out_of_range_is_named() {
         ("top_p", Sampling { top_p: 1.1, ..fine.clone() }),
         ("min_p", Sampling { min_p: f32::INFINITY, ..fine.clone() }),
         ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..fine.clone() }),
+        ("repetition_penalty", Sampling { repetition_penalty: 0.009, ..fine.clone() }),
         ("presence_penalty", Sampling { presence_penalty: 101.0, ..fine.clone() }),
         ("frequency_penalty", Sampling { frequency_penalty: -101.0, ..fine.clone() }),
         ("logit_bias", Sampling { logit_bias: vec![(10, 0.0)], ..fine.clone() }),

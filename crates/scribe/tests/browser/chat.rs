@@ -160,7 +160,8 @@ fn a_browser_that_keeps_nothing_can_chat_too() {
     };
     let browser = &visit.browser;
     let blocked = "for (const area of ['localStorage', 'sessionStorage']) {
-        Object.defineProperty(window, area, { get() { throw new DOMException('denied', 'SecurityError'); } });
+        const get = () => { throw new DOMException('denied', 'SecurityError'); };
+        Object.defineProperty(window, area, { get });
     }";
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": blocked }));
     browser.reload();

@@ -21,7 +21,7 @@ pub(crate) const CHUNK: usize = 2 * LANES;
 /// Chunks that hold one pair of channels of all keys of a page.
 pub(crate) const KEY_CHUNKS: usize = PAGE_TOKENS / LANES;
 /// The widest head.
-pub(crate) const HEAD_SIZE_MAX: usize = 256;
+pub const HEAD_SIZE_MAX: usize = 256;
 
 /// How keys and values are rounded when they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

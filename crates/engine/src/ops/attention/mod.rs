@@ -24,7 +24,7 @@ use crate::cpu::lanes::{self, Kernel, Lanes};
 use crate::math::double;
 use crate::{Device, KernelPath, Tensor};
 
-pub use self::cache::{CacheShape, CacheType, KvCache, PAGE_TOKENS};
+pub use self::cache::{CacheShape, CacheType, HEAD_SIZE_MAX, KvCache, PAGE_TOKENS};
 use self::cache::{Element, Head, Storage};
 
 /// Which token of which sequence a row is.
