@@ -7,6 +7,8 @@ mod completions;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod equality;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod hostile;
