@@ -29,7 +29,7 @@ pub(crate) fn run_all() -> Result<()> {
         .envs(tools.environment())
         .env("SCRIBE_CASES", EQUALITY_CASES))?;
     say(&format!("{EQUALITY_CASES} random cases through the queue and the HTTP interface"));
-    run(cargo(&["test", "--release", "--package", "chat", "--package", "scribe"])
+    run(cargo(&["test", "--release", "--package", "scribe", "equality"])
         .envs(tools.environment())
         .env("SCRIBE_CASES", EQUALITY_CASES))
 }

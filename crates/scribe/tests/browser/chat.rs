@@ -144,7 +144,8 @@ fn an_answer_is_copied_whatever_came_after_it() {
     visit.ask("Second.");
     browser
         .wait_until("the problem", || browser.is_shown(".message.assistant:last-child .problem"));
-    let clipboard = "window.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text); }";
+    let clipboard = "window.copied = [];
+        navigator.clipboard.writeText = async (text) => { copied.push(text); }";
     browser.script(clipboard, &[]);
     browser.click(".message.assistant [data-action=copy-answer]");
     let copied = browser.script("return copied", &[]);
@@ -184,7 +185,9 @@ fn what_is_sent_during_a_reload_comes_after_what_was_there() {
     visit.with_conversation(&messages);
     // The HTML of the old answer never comes, or late.
     let held = "const real = window.fetch; window.fetch = (path, ...rest) =>
-        path === '/chat/html' ? new Promise((go) => { window.go = () => go(real(path, ...rest)); }) : real(path, ...rest);";
+        path === '/chat/html'
+            ? new Promise((go) => { window.go = () => go(real(path, ...rest)); })
+            : real(path, ...rest);";
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": held }));
     browser.reload();
     visit.ask("new question");

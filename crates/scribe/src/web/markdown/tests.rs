@@ -17,7 +17,7 @@ with a [link](https://example.org/a) in it.\nA second line, 2 * 3 = 6 and snake_
 | a | b |\n|:--|--:|\n| 1 | **2** |\n| 3 | `4` |\n\n---\n\n### Smaller\n\nText after it.\n\n\
 ~~gone~~ and the end: ![picture](https://example.org/p.png)";
 
-/// The page's side of a [`Patch`], as `static/stream.js` does it.
+/// The page's side of a [`Patch`], as `static/answer.js` does it.
 #[derive(Default)]
 struct Shown {
     closed: String,
