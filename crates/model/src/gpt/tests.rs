@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use engine::ops::attention::PAGE_TOKENS;
+use engine::ops::rope::RopeTable;
 use engine::{DeviceOptions, KernelPath};
 use serde::Deserialize;
 
