@@ -72,6 +72,9 @@ impl<T: Plain> Arena<T> {
     fn layout(len: usize) -> Option<Layout> {
         let bytes = len.checked_mul(size_of::<T>()).expect("an arena can be addressed");
         let align = if bytes >= LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };
+        // In guarded memory the end counts, not the start.
+        #[cfg(all(test, target_os = "linux"))]
+        let align = if crate::testing::guard::is_on() { align_of::<T>() } else { align };
         let layout = Layout::from_size_align(bytes, align).expect("an arena can be addressed");
         (bytes > 0).then_some(layout)
     }

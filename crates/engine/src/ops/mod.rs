@@ -3,6 +3,8 @@
 pub mod attention;
 pub mod draw;
 pub mod embedding;
+#[cfg(all(test, target_os = "linux"))]
+mod guarded;
 pub mod log_softmax;
 pub mod matmul;
 pub mod rms_norm;

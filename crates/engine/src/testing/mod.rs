@@ -1,4 +1,7 @@
-//! What the tests of kernels share: paths, devices, numbers and tolerances.
+//! What the tests of kernels share: paths, devices, numbers, tolerances and guarded memory.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod guard;
 
 use std::num::NonZeroUsize;
 

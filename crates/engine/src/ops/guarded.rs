@@ -1,0 +1,132 @@
+//! No kernel touches memory behind its operands, at any size: each operation runs in ordinary and
+//! in guarded memory and gives the same bits.
+//!
+//! All that an operation reads and writes lies in guarded memory: tensors, panels of weights,
+//! packed activations, tables. (Planted and found: one word read behind the packed activations, one
+//! byte behind a panel.) Out of reach are reads in front of an operand, reads by less than
+//! 64 bytes behind a cache of keys and values, which ends with a spare line, and from one row or
+//! panel into its neighbor: these the tests of values see where they matter.
+
+use super::attention::{AttentionRow, CacheShape, CacheType, KvCache};
+use super::matmul::Store;
+use super::rope::{Pairing, RopeScaling, RopeTable};
+use super::{attention, draw, embedding, log_softmax, matmul, rms_norm, rope, swiglu};
+use crate::dtype::testing::random_rows;
+use crate::testing::guard::guarded;
+use crate::testing::{device, numbers, paths, same_bits};
+use crate::{Device, Dtype, Matrix, MatrixPart, Tensor};
+
+/// Runs an operation twice on every path, `work` being all that allocates.
+fn check(what: &str, work: impl Fn(&Device) -> Vec<f32> + Sync) {
+    for path in paths() {
+        let device = device(path, 1);
+        let expected = work(&device);
+        let actual = guarded(|| work(&device));
+        assert!(same_bits(&actual, &expected), "{what} on {path:?}");
+    }
+}
+
+fn tensor(device: &Device, rows: usize, columns: usize) -> Tensor {
+    Tensor::from_slice(device, rows, columns, &numbers(1, rows * columns))
+}
+
+#[test]
+fn products() {
+    for dtype in Dtype::ALL {
+        let sizes: &[usize] = match dtype.block_elements() {
+            1 => &[1, 2, 3, 7, 16, 17, 31, 33, 65],
+            32 => &[32, 64, 96],
+            _ => &[256, 512],
+        };
+        for (&in_features, out_features) in sizes.iter().zip([33, 1, 64, 31, 5, 16, 17, 32, 65]) {
+            let bytes = random_rows(dtype, out_features, in_features, 3);
+            for rows in 1..=13 {
+                check(&format!("[{rows}, {in_features}] × {dtype} × {out_features}"), |device| {
+                    let part = MatrixPart { dtype, out_features, bytes: &bytes };
+                    let weights = Matrix::pack(device, &[part], in_features).unwrap();
+                    let (x, bias) =
+                        (tensor(device, rows, in_features), tensor(device, 1, out_features));
+                    let mut out = tensor(device, rows, out_features);
+                    matmul::forward(device, &mut out, &x, &weights, Some(&bias), Store::Add);
+                    let mut again = Tensor::zeros(device, rows, out_features);
+                    matmul::forward(device, &mut again, &x, &weights, None, Store::Overwrite);
+                    [out.to_vec(), again.to_vec()].concat()
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_table() {
+    for dtype in Dtype::ALL {
+        let columns = dtype.block_elements().max(7);
+        let bytes = random_rows(dtype, 33, columns, 5);
+        check(&format!("embedding in {dtype}"), |device| {
+            let part = MatrixPart { dtype, out_features: 33, bytes: &bytes };
+            let table = Matrix::pack(device, &[part], columns).unwrap();
+            let mut out = Tensor::zeros(device, 3, columns);
+            embedding::forward(device, &mut out, &table, &[0, 32, 31]);
+            out.to_vec()
+        });
+    }
+}
+
+#[test]
+fn rows_of_every_length() {
+    for columns in 1..=300 {
+        let rows = 1 + columns % 13;
+        check(&format!("rows of {columns}"), |device| {
+            let (x, weight) = (tensor(device, rows, columns), tensor(device, 1, columns));
+            let mut out = Tensor::zeros(device, rows, columns);
+            rms_norm::forward(device, &mut out, &x, &weight, 1e-5);
+            let mut heads = x.clone();
+            rms_norm::forward_heads(device, &mut heads, 0..columns, &weight, 1e-5);
+            let mut gated = Tensor::zeros(device, rows, columns);
+            swiglu::forward(device, &mut gated, &tensor(device, rows, 2 * columns));
+            let logits = x.row(rows - 1).to_vec();
+            let sums = log_softmax::row(device, &logits, 0.7);
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let token = draw::row(device, &logits, 1.0, 7, 9) as f32;
+            [out.to_vec(), heads.to_vec(), gated.to_vec(), vec![sums.log_sum, token]].concat()
+        });
+    }
+}
+
+#[test]
+fn heads_of_every_size() {
+    for head_size in (2..=100).step_by(2).chain([128, 256]) {
+        let rows = 1 + head_size / 2 % 13;
+        let positions: Vec<u32> = (0..).take(rows).collect();
+        for pairing in [Pairing::Halves, Pairing::Interleaved] {
+            check(&format!("turned heads of {head_size}"), |device| {
+                let scaling = RopeScaling::None;
+                let table = RopeTable::new(head_size, rows, 1e4, &scaling, pairing);
+                let mut x = tensor(device, rows, 3 * head_size);
+                rope::forward(device, &mut x, head_size..3 * head_size, &positions, &table);
+                x.to_vec()
+            });
+        }
+        for cache_type in [CacheType::Bf16, CacheType::F32] {
+            let shape = CacheShape { layers: 1, kv_heads: 1, head_size, scale: 0.3, cache_type };
+            check(&format!("attention over {shape:?}"), |device| attended(device, &shape));
+        }
+    }
+}
+
+/// Some rows of a sequence and then one more, in the last of their cache's pages.
+fn attended(device: &Device, shape: &CacheShape) -> Vec<f32> {
+    let mut cache = KvCache::new(device, shape, 2);
+    let (heads, tokens) = (1 + shape.head_size / 2 % 5, 60 + shape.head_size / 2 % 13);
+    let mut all = Vec::new();
+    for positions in [0..tokens, tokens..tokens + 1] {
+        let qkv = tensor(device, positions.len(), (heads + 2) * shape.head_size);
+        let rows: Vec<AttentionRow<'_>> =
+            positions.map(|position| AttentionRow { pages: &[0, 1], position }).collect();
+        attention::store(device, &mut cache, 0, &qkv, &rows);
+        let mut out = Tensor::zeros(device, rows.len(), heads * shape.head_size);
+        attention::forward(device, &mut out, &qkv, &cache, 0, &rows);
+        all.extend(out.to_vec());
+    }
+    all
+}
