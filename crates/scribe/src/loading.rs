@@ -195,7 +195,7 @@ impl Outline {
     ) -> Result<BatchOptions, Error> {
         let native = self.model.config().context_tokens;
         let context_tokens =
-            options.context_tokens.map_or(native.min(CONTEXT_TOKENS_DEFAULT), usize::from);
+            options.context_tokens.map_or(CONTEXT_TOKENS_DEFAULT, usize::from).min(native);
         let mut batch = BatchOptions { slots, context_tokens, ..BatchOptions::default() };
         batch.cache_bytes = match options.cache_bytes {
             Some(size) => Some(size.0),

@@ -23,6 +23,8 @@ use minijinja::machinery::ast::{
 
 /// How many copies of one value a chain of assignments may make.
 const COPIES_MAX: u64 = 1 << 12;
+/// Most spaces that `tojson` may indent by; it writes all of them at once.
+const INDENT_MAX: i64 = 16;
 /// How many variables a template may have; the most in a known template is 41.
 const VARIABLES_MAX: usize = 256;
 
@@ -263,7 +265,16 @@ impl Walk {
 
     fn operation(&mut self, it: &BinOp<'_>) -> Result<Copies, Refusal> {
         let BinOp { op, left, right } = it;
+        // A product of constants is worked out when the template is compiled, and nobody counts it.
+        let multiplies = matches!(op, BinOpKind::Mul);
+        let is_list = |side: &Expr<'_>| matches!(side, Expr::List(_) | Expr::Tuple(_));
+        if multiplies && (is_list(left) || is_list(right)) {
+            return Err("a list multiplied".to_owned());
+        }
         let times = [left, right].map(|side| side.as_const().and_then(|value| value.as_i64()));
+        if multiplies && times.iter().flatten().any(|n| n.unsigned_abs() > COPIES_MAX) {
+            return Err(format!("a multiplication by more than {COPIES_MAX}"));
+        }
         let (left, right) = (self.expression(left)?, self.expression(right)?);
         Ok(match op {
             BinOpKind::Add | BinOpKind::Concat => sum(left, right),
@@ -292,6 +303,9 @@ impl Walk {
 
     fn filter(&mut self, it: &Filter<'_>) -> Result<Copies, Refusal> {
         let Filter { name, expr, args } = it;
+        if *name == "tojson" && !indents_little(args) {
+            return Err(format!("tojson with an indent that may be more than {INDENT_MAX}"));
+        }
         let value = expr.as_ref().map(|value| self.expression(value)).transpose()?;
         let mut arguments = self.arguments(args)?;
         // These write their arguments once for each item.
@@ -475,6 +489,16 @@ fn either(mut one: Copies, other: Copies) -> Copies {
         *entry = times.max(*entry);
     }
     one
+}
+
+/// Whether every argument of `tojson` is a constant that indents little.
+fn indents_little(args: &[CallArg<'_>]) -> bool {
+    args.iter().all(|arg| match arg {
+        CallArg::Pos(value) | CallArg::Kwarg(_, value) => value.as_const().is_some_and(|value| {
+            value.as_i64().is_none_or(|indent| (0..=INDENT_MAX).contains(&indent))
+        }),
+        _ => false,
+    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 #[command(
     name = "scribe",
     version,
-    about,
+    about = "A ChatGPT of your own, in one program.",
     long_about = "A ChatGPT of your own, in one program.\n\nWithout a command, `scribe` serves the \
                   default model: it fetches the model if it is not here yet, and prints the \
                   address of the page. It takes all options of `scribe serve` then.",

@@ -6,7 +6,7 @@ use clap::Args;
 use model::{BatchOptions, MemoryPlan, SLOTS_MAX};
 use serde::Serialize;
 
-use super::doctor::available_memory_bytes;
+use super::doctor::{available_memory_bytes, bytes_of};
 use super::{Failure, Session, models};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
@@ -110,6 +110,14 @@ pub(super) fn check_memory(
     batch: &BatchOptions,
 ) -> Result<(), Failure> {
     let plan = outline.memory(batch)?;
+    let (total, all) = (plan.total_bytes(), bytes_of("MemTotal:").unwrap_or(u64::MAX));
+    if total > all {
+        let (total, all) = (bytes_for_people(total), bytes_for_people(all));
+        return Err(Failure::usage(
+            format!("{total} of memory may be needed, this machine has {all}"),
+            "choose a smaller --cache-bytes or --context-tokens, or a smaller model",
+        ));
+    }
     let Some(free) = available_memory_bytes() else { return Ok(()) };
     let needed = plan.weights_bytes.saturating_add(plan.workspace_bytes);
     if free < needed {

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use chat::{Generator, GeneratorOptions};
 use clap::Args;
@@ -22,6 +23,9 @@ const KEY_LENGTH_MIN: usize = 16;
 
 /// The variable that may hold the key itself.
 const KEY_VARIABLE: &str = "SCRIBE_API_KEY";
+
+/// Time for tasks to end after the last request.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// Where to listen, who may ask, and with which model.
 #[derive(Debug, Args)]
@@ -129,6 +133,8 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
     state.ready(vec![served]);
     tell_ready(session, &ready, options.open)?;
     let ended = runtime.block_on(server);
+    // Work that nobody waits for any more is left where it is.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
     session.terminal.note("stopped");
     ended.map_err(|error| Failure::broken(error, "start it again"))
 }

@@ -43,6 +43,12 @@ impl FromRequest<AppState> for JsonObject {
 ///
 /// 413 if it is too long, 408 if it stops arriving, 400 if the connection breaks.
 pub(super) async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
+    let reading = read_in_time(request, limits);
+    let whole = tokio::time::timeout(limits.body_time, reading).await;
+    whole.unwrap_or_else(|_| Err(ApiError::body_timeout(limits.body_time)))
+}
+
+async fn read_in_time(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)

@@ -93,6 +93,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest pause while a request's body arrives. Default 15 s.
     pub body_pause: Duration,
+    /// Longest time for a whole body. Default 60 s.
+    pub body_time: Duration,
     /// Most bytes of a request's body. Default 2 MB.
     pub body_bytes: usize,
     /// Longest time that a client may not read its answer. Default 10 s.
@@ -110,6 +112,7 @@ impl Default for Limits {
             connections_per_address: 64,
             header_timeout: Duration::from_secs(15),
             body_pause: Duration::from_secs(15),
+            body_time: Duration::from_secs(60),
             body_bytes: 2_000_000,
             write_stall: Duration::from_secs(10),
             heartbeat: Duration::from_secs(15),

@@ -57,6 +57,17 @@ async fn more_prompts_than_slots_and_queue_are_served_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn more_log_probabilities_than_anybody_reads_are_refused() {
+    let (app, _) = app(&Setup::default());
+    let prompts = vec![vec![5; 400]; 128];
+    let body = json!({
+        "prompt": prompts, "n": 8, "echo": true, "logprobs": 20, "max_tokens": 0,
+    });
+    let refusal = post(&app, COMPLETIONS, &body).await.refusal();
+    assert_eq!(refusal, (400, Some("prompt".to_owned()), None));
+}
+
+#[tokio::test]
 async fn an_echo_begins_with_the_prompt_and_scores_it() {
     let (app, _) = app(&Setup::default());
     let plain = post(&app, COMPLETIONS, &body(json!({ "echo": true }))).await.good();

@@ -168,6 +168,24 @@ async fn a_header_or_a_body_that_stops_arriving_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_drips_is_given_up_in_the_end() {
+    let mut setup = Setup::default();
+    setup.limits.body_time = Duration::from_millis(300);
+    let server = Server::start(&setup).await;
+    let text = post(server.address, "/v1/chat/completions", &chat_body(json!({})).to_string());
+    let client = connect(server.address, &text[..text.len() - 100]).await;
+    let dripping = async {
+        for byte in text[text.len() - 100..].bytes() {
+            write(&client, std::str::from_utf8(&[byte]).unwrap()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(600), dripping).await;
+    let answer = rest(client).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_long_a_body_is_answered_although_it_was_not_read() {
     let server = Server::start(&Setup::default()).await;
     let large = chat_body(json!({ "padding": "x".repeat(3_000_000) })).to_string();

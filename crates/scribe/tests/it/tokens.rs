@@ -37,6 +37,9 @@ async fn pieces_are_shown_on_demand() {
         .map(|token| token["piece"].as_str().unwrap())
         .collect();
     assert_eq!(pieces.concat(), "abc");
+    let long = json!({ "content": "a!".repeat(70_000), "with_pieces": true });
+    let refusal = post(&app, "/tokenize", &long).await.refusal();
+    assert_eq!(refusal, (400, Some("with_pieces".to_owned()), None));
 }
 
 #[tokio::test]

@@ -130,6 +130,14 @@ fn a_marker_that_the_template_makes_up_is_text() {
 
 /// Work, memory and output without end, or nearly so, each with the words of what stops it.
 const BOMBS: &[(&str, &str)] = &[
+    // What is worked out while the template is compiled, or written at once.
+    ("{% if false %}{% if 1 in [0]*99999999 %}{% endif %}{% endif %}", "a list multiplied"),
+    ("{{ 'x' * 99999999 }}", "a multiplication by more than"),
+    ("{{ messages|tojson(indent=999999999) }}", "tojson with an indent"),
+    (
+        "{% if messages|length > 5 %}{% set x = messages|tojson(indent=99999999) %}{% endif %}",
+        "tojson with an indent",
+    ),
     // Loops in loops.
     (
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",

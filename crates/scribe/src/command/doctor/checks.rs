@@ -183,8 +183,13 @@ pub(super) fn models(session: &mut Session, library: &Library, quick: bool) -> V
 /// Memory that programs could still take, swap not counted; nothing where the system does not
 /// tell.
 pub(crate) fn available_memory_bytes() -> Option<u64> {
+    bytes_of("MemAvailable:")
+}
+
+/// One of the system's figures of memory; nothing where it does not tell.
+pub(crate) fn bytes_of(figure: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(figure))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Exit, Failure, Session};
 use crate::config::Kernels;
 
-pub(super) use checks::available_memory_bytes;
+pub(super) use checks::{available_memory_bytes, bytes_of};
 
 /// What to check.
 #[derive(Debug, Args)]

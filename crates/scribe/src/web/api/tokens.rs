@@ -12,6 +12,9 @@ use crate::web::fields::Fields;
 use crate::web::state::AppState;
 use crate::web::work;
 
+/// Most tokens that are listed with their text.
+const PIECES_MAX: usize = 1 << 16;
+
 /// `POST /tokenize`: `prompt` (vLLM) or `content` (llama.cpp) as tokens.
 ///
 /// vLLM's word adds the token that begins a text unless told not to, llama.cpp's the other way
@@ -44,6 +47,10 @@ pub(in crate::web) async fn tokenize(
             None => tokens.extend(tokenizer.encode(&text)),
         }
         let count = tokens.len();
+        if with_pieces && count > PIECES_MAX {
+            let message = format!("'with_pieces' lists at most {PIECES_MAX} tokens, not {count}.");
+            return Err(ApiError::invalid("with_pieces", message));
+        }
         let listed: Vec<Value> = tokens
             .iter()
             .map(|&token| match with_pieces {

@@ -5,6 +5,9 @@
 
 use super::html::escape;
 
+/// Longest string of one line that is colored; each quote that ends nothing is looked at so far.
+const STRING_BYTES_MAX: usize = 1024;
+
 /// What has to be known about a language.
 struct Syntax {
     line_comments: &'static [&'static str],
@@ -52,9 +55,8 @@ pub(super) fn write(language: &str, code: &str, html: &mut String) {
 impl Syntax {
     /// Class and length of the word that `rest` begins with.
     fn word(&self, rest: &str) -> (Option<&'static str>, usize) {
-        let line = rest.find('\n').unwrap_or(rest.len());
         if self.line_comments.iter().any(|mark| rest.starts_with(mark)) {
-            return (Some("hl-c"), line);
+            return (Some("hl-c"), rest.find('\n').unwrap_or(rest.len()));
         }
         if let Some((open, close)) = self.block_comment
             && let Some(inside) = rest.strip_prefix(open)
@@ -97,6 +99,7 @@ fn quoted(rest: &str, quote: char) -> (Option<&'static str>, usize) {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             '\n' if quote != '`' => return (None, 1),
+            _ if at > STRING_BYTES_MAX && quote != '`' => return (None, 1),
             _ if c == quote => return (Some("hl-s"), at + 1),
             _ => {}
         }

@@ -33,8 +33,18 @@ pub use stream::{Patch, StreamRenderer};
 /// ```
 #[must_use]
 pub fn render(source: &str) -> String {
+    if source.len() > MARKDOWN_BYTES_MAX {
+        let mut html = String::from("<pre tabindex=\"0\"><code>");
+        html::escape(source, &mut html);
+        html.push_str("</code></pre>");
+        return html;
+    }
     sanitize::clean(&html::write(parser(source)))
 }
+
+/// Longest text that is read as Markdown; longer ones, which no model here writes, are shown as they
+/// are, because some texts take time that grows with the square of their length.
+const MARKDOWN_BYTES_MAX: usize = 64 << 10;
 
 /// The dialect: `CommonMark` with tables, strikethrough and task lists.
 fn parser(source: &str) -> Parser<'_> {

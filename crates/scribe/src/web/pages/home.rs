@@ -24,6 +24,9 @@ use crate::web::markdown::render;
 use crate::web::state::AppState;
 use crate::web::work;
 
+/// Longest form of a server with a key.
+const KEYED_FORM_BYTES_MAX: usize = 256 << 10;
+
 /// `GET /`: the empty page. `/?lang=fr` and `/?theme=dark` are kept in a cookie first.
 pub(super) async fn show(
     State(state): State<AppState>,
@@ -46,7 +49,12 @@ pub(super) async fn show(
 pub(super) async fn answer(State(state): State<AppState>, request: Request) -> Response {
     let headers = request.headers().clone();
     let preferences = Preferences::of(&headers);
-    let form = match body::read(request, state.limits()).await {
+    // The key is in the form, so until it is read nobody has shown one.
+    let mut limits = *state.limits();
+    if state.options().key.is_some() {
+        limits.body_bytes = limits.body_bytes.min(KEYED_FORM_BYTES_MAX);
+    }
+    let form = match body::read(request, &limits).await {
         Ok(bytes) => Form::parse(&bytes),
         Err(error) => return problem_page(preferences, &error, &headers),
     };
@@ -202,7 +210,8 @@ pub(super) fn problem_page(
         Some("model_loading") => (language.text("loading-title"), language.text("loading")),
         _ => (language.text("error-title"), words::problem(language, error)),
     };
-    let status = error.status().as_u16();
+    let waits = error.code() == Some("model_loading");
+    let status = (!waits).then(|| error.status().as_u16());
     let page = ProblemPage { frame: Frame::new(preferences), status, title, message };
     send(&page, error.status(), headers)
 }

@@ -117,7 +117,8 @@ pub(super) struct AnswerShown {
 #[template(path = "problem.html")]
 pub(super) struct ProblemPage {
     pub(super) frame: Frame,
-    pub(super) status: u16,
+    /// Nothing where it is enough to wait.
+    pub(super) status: Option<u16>,
     pub(super) title: String,
     pub(super) message: String,
 }

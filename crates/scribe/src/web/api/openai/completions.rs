@@ -24,6 +24,8 @@ use crate::web::work;
 
 /// Most prompts of a request.
 const PROMPTS_MAX: usize = 128;
+/// Most log-probabilities of prompts that one request is told: about 100 MB of JSON.
+const MEASURED_MAX: usize = 1 << 20;
 /// Tokens of a completion where the request does not say; OpenAI's own value.
 const MAX_TOKENS_DEFAULT: usize = 16;
 
@@ -91,6 +93,26 @@ fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<Asked, ApiError> {
         return Err(ApiError::unsupported("best_of", message));
     }
     let context_tokens = model.context_tokens();
+    let asked = asked(fields, model, context_tokens)?;
+    if let (true, Some(alternatives)) = (asked.request.echo, asked.request.logprobs) {
+        let tokens: usize = asked.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        let measured = tokens.saturating_mul(asked.choices).saturating_mul(1 + alternatives);
+        if measured > MEASURED_MAX {
+            let message = format!(
+                "This would tell {measured} log-probabilities of prompts, at most {MEASURED_MAX} \
+                 can be told at once. Send fewer prompts, or ask for less 'logprobs' or 'n'."
+            );
+            return Err(ApiError::invalid("prompt", message));
+        }
+    }
+    Ok(asked)
+}
+
+fn asked(
+    fields: &Fields<'_>,
+    model: &ServedModel,
+    context_tokens: usize,
+) -> Result<Asked, ApiError> {
     let max_tokens = fields.count("max_tokens", 0..=context_tokens)?.unwrap_or(MAX_TOKENS_DEFAULT);
     Ok(Asked {
         prompts: prompts(fields, model)?,
