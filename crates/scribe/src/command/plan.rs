@@ -110,14 +110,6 @@ pub(super) fn check_memory(
     batch: &BatchOptions,
 ) -> Result<(), Failure> {
     let plan = outline.memory(batch)?;
-    let (total, all) = (plan.total_bytes(), bytes_of("MemTotal:").unwrap_or(u64::MAX));
-    if total > all {
-        let (total, all) = (bytes_for_people(total), bytes_for_people(all));
-        return Err(Failure::usage(
-            format!("{total} of memory may be needed, this machine has {all}"),
-            "choose a smaller --cache-bytes or --context-tokens, or a smaller model",
-        ));
-    }
     let Some(free) = available_memory_bytes() else { return Ok(()) };
     let needed = plan.weights_bytes.saturating_add(plan.workspace_bytes);
     if free < needed {
@@ -125,6 +117,14 @@ pub(super) fn check_memory(
         return Err(Failure::broken(
             anyhow::anyhow!("{} needs {needed} of memory, {free} are free", outline.located.name),
             "close other programs, or choose a smaller model or one with fewer bits a weight",
+        ));
+    }
+    let (total, all) = (plan.total_bytes(), bytes_of("MemTotal:").unwrap_or(u64::MAX));
+    if total > all {
+        let (total, all) = (bytes_for_people(total), bytes_for_people(all));
+        return Err(Failure::usage(
+            format!("{total} of memory may be needed, this machine has {all}"),
+            "choose a smaller --cache-bytes or --context-tokens, or a smaller model",
         ));
     }
     if free < plan.total_bytes() {
