@@ -10,9 +10,9 @@ use artifacts::tensors::TensorInfo;
 use chat::Sampling;
 use model::{BatchOptions, MemoryPlan, Model, Source};
 use serde::{Deserialize, Serialize};
-use tokenizer::{ChatFormat, Tokenizer};
+use tokenizer::{ChatFormat, DetectedFormat, Tokenizer};
 
-use crate::config::EngineOptions;
+use crate::config::{ChatFormatName, EngineOptions};
 use crate::web::ModelDetails;
 
 /// Longest context window that is taken without being asked for.
@@ -66,6 +66,8 @@ pub struct Outline {
     pub model: model::Outline,
     /// Facts for people.
     pub details: ModelDetails,
+    /// How conversations are to be written.
+    pub chat_format: ChatFormatName,
 }
 
 /// Weights that can compute.
@@ -82,7 +84,7 @@ pub struct Weights {
 }
 
 /// A model that can chat.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Loaded {
     /// The weights.
     pub weights: Weights,
@@ -90,6 +92,8 @@ pub struct Loaded {
     pub tokenizer: Tokenizer,
     /// How a conversation is written for the model.
     pub format: ChatFormat,
+    /// Why the model's own chat template is not used, where it cannot be.
+    pub template_passed_over: Option<tokenizer::Error>,
     /// What holds where a request does not say.
     pub sampling: Sampling,
 }
@@ -152,7 +156,8 @@ impl Outline {
         let mut details = describe(&located.path)?;
         details.architecture = model.config().architecture.gguf_name().to_owned();
         details.sha256.clone_from(&located.sha256);
-        Ok(Self { located: located.clone(), device, model, details })
+        let chat_format = options.chat_format;
+        Ok(Self { located: located.clone(), device, model, details, chat_format })
     }
 
     /// Reads the weights; `progress` hears how many of how many bytes were read.
@@ -223,11 +228,22 @@ impl Loaded {
         } else {
             Tokenizer::from_gguf(Gguf::open(path)?.header().metadata())?
         };
-        let format = ChatFormat::detect(&tokenizer)?;
+        let DetectedFormat { format, passed_over } = chat_format(outline.chat_format, &tokenizer)?;
         let sampling = generation_config(path).or(outline.located.sampling).complete();
         let weights = outline.load(progress)?;
-        Ok(Self { weights, tokenizer, format, sampling })
+        Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })
     }
+}
+
+/// The format that is asked for, if the model can write it.
+fn chat_format(name: ChatFormatName, tokenizer: &Tokenizer) -> Result<DetectedFormat, Error> {
+    let format = match name {
+        ChatFormatName::Auto => return Ok(ChatFormat::detect(tokenizer)?),
+        ChatFormatName::Chatml => ChatFormat::ChatMl { default_system: None },
+        ChatFormatName::Llama3 => ChatFormat::Llama3,
+    };
+    format.check(tokenizer)?;
+    Ok(DetectedFormat { format, passed_over: None })
 }
 
 /// What `generation_config.json` says, in the model's folder or beside its file; a file that

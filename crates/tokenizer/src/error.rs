@@ -91,7 +91,7 @@ pub enum Error {
     /// Nothing says how this model wants conversations to be written.
     #[error(
         "the model has no chat template and no special tokens of a known chat format; \
-         it is no chat model, or its format must be chosen by hand: ChatML or Llama 3"
+         it is no chat model, or its format must be chosen with --chat-format"
     )]
     NoChatFormat,
 
@@ -112,7 +112,7 @@ pub enum Error {
     /// A chat template cannot be understood.
     #[error(
         "the model's chat template cannot be read: {problem}; \
-         choose a built-in chat format for this model"
+         choose a built-in chat format with --chat-format"
     )]
     Template {
         /// Where and why.
@@ -122,7 +122,7 @@ pub enum Error {
     /// A chat template works too long or writes too much: a template bomb.
     #[error(
         "the model's chat template was stopped: it goes over the limit for {limit}; \
-         get the model from a source that you trust or choose a built-in chat format"
+         get the model from a source that you trust or choose a built-in format with --chat-format"
     )]
     TemplateLimit {
         /// Which limit.
@@ -132,7 +132,7 @@ pub enum Error {
     /// A chat template looks into what people wrote instead of only placing it.
     #[error(
         "the model's chat template inspects the content of messages ({how}), \
-         which is not supported; choose a built-in chat format for this model"
+         which is not supported; choose a built-in chat format with --chat-format"
     )]
     TemplateInspects {
         /// What gave it away.

@@ -20,6 +20,15 @@ pub enum ChatFormat {
     Imported(Arc<ChatTemplate>),
 }
 
+/// What [`ChatFormat::detect`] found.
+#[derive(Debug)]
+pub struct DetectedFormat {
+    /// The format.
+    pub format: ChatFormat,
+    /// Why the model's own template is not used, where it has one that cannot be.
+    pub passed_over: Option<Error>,
+}
+
 /// The default system message of SmolLM2.
 const SMOLLM2_SYSTEM: &str = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 
@@ -68,22 +77,47 @@ impl Known {
 }
 
 impl ChatFormat {
-    /// The format of a model: by its chat template, or without one by its special tokens.
+    /// The format of a model: by its chat template, or else by its special tokens.
+    ///
+    /// A template that cannot be used gives way to a built-in format whose special tokens the model
+    /// has; [`DetectedFormat::passed_over`] says why.
     ///
     /// # Errors
     ///
-    /// Fails where there is neither a template nor a known set of special tokens.
-    pub fn detect(tokenizer: &Tokenizer) -> Result<Self, Error> {
-        if let Some(template) = tokenizer.chat_template() {
-            return Self::from_template(template, tokenizer);
+    /// Fails where there is neither a usable template nor a known set of special tokens.
+    pub fn detect(tokenizer: &Tokenizer) -> Result<DetectedFormat, Error> {
+        let built_in = Self::by_special_tokens(tokenizer);
+        let of_template =
+            tokenizer.chat_template().map(|template| Self::from_template(template, tokenizer));
+        match (of_template, built_in) {
+            (Some(Ok(format)), _) | (None, Some(format)) => {
+                Ok(DetectedFormat { format, passed_over: None })
+            }
+            (Some(Err(error)), Some(format)) => {
+                Ok(DetectedFormat { format, passed_over: Some(error) })
+            }
+            (Some(Err(error)), None) => Err(error),
+            (None, None) => Err(Error::NoChatFormat),
         }
-        let has = |names: &[&str]| names.iter().all(|name| tokenizer.special(name).is_some());
-        if has(&["<|im_start|>", "<|im_end|>"]) {
-            Ok(Self::ChatMl { default_system: None })
-        } else if has(&["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]) {
-            Ok(Self::Llama3)
-        } else {
-            Err(Error::NoChatFormat)
+    }
+
+    /// The built-in format whose special tokens are all in the vocabulary.
+    fn by_special_tokens(tokenizer: &Tokenizer) -> Option<Self> {
+        [Self::ChatMl { default_system: None }, Self::Llama3]
+            .into_iter()
+            .find(|format| format.check(tokenizer).is_ok())
+    }
+
+    /// Whether the vocabulary has the special tokens that this format writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingSpecial`] with the first that is missing.
+    pub fn check(&self, tokenizer: &Tokenizer) -> Result<(), Error> {
+        match self {
+            Self::ChatMl { .. } => ChatMlTokens::find(tokenizer).map(drop),
+            Self::Llama3 => Llama3Tokens::find(tokenizer).map(drop),
+            Self::Imported(_) => Ok(()),
         }
     }
 
@@ -96,6 +130,16 @@ impl ChatFormat {
         match TEMPLATES.iter().find(|(text, _)| *text == template.trim_end()) {
             Some((_, known)) => Ok(known.format()),
             None => Ok(Self::Imported(Arc::new(ChatTemplate::new(template, tokenizer)?))),
+        }
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ChatMl { .. } => "ChatML",
+            Self::Llama3 => "Llama 3",
+            Self::Imported(_) => "the model's own template",
         }
     }
 
@@ -123,6 +167,39 @@ fn special(tokenizer: &Tokenizer, name: &str, format: &'static str) -> Result<u3
     tokenizer.special(name).ok_or_else(missing)
 }
 
+/// The special tokens of ChatML.
+struct ChatMlTokens {
+    start: u32,
+    stop: u32,
+}
+
+impl ChatMlTokens {
+    fn find(tokenizer: &Tokenizer) -> Result<Self, Error> {
+        let named = |name| special(tokenizer, name, "ChatML");
+        Ok(Self { start: named("<|im_start|>")?, stop: named("<|im_end|>")? })
+    }
+}
+
+/// The special tokens of Llama 3.
+struct Llama3Tokens {
+    begin: u32,
+    open: u32,
+    close: u32,
+    stop: u32,
+}
+
+impl Llama3Tokens {
+    fn find(tokenizer: &Tokenizer) -> Result<Self, Error> {
+        let named = |name| special(tokenizer, name, "Llama 3");
+        Ok(Self {
+            begin: named("<|begin_of_text|>")?,
+            open: named("<|start_header_id|>")?,
+            close: named("<|end_header_id|>")?,
+            stop: named("<|eot_id|>")?,
+        })
+    }
+}
+
 /// Writes ChatML.
 fn chatml(
     tokenizer: &Tokenizer,
@@ -131,8 +208,7 @@ fn chatml(
     end: RenderEnd,
     push: &mut dyn FnMut(Piece<'_>),
 ) -> Result<(), Error> {
-    let start = special(tokenizer, "<|im_start|>", "ChatML")?;
-    let stop = special(tokenizer, "<|im_end|>", "ChatML")?;
+    let ChatMlTokens { start, stop } = ChatMlTokens::find(tokenizer)?;
     let open = |role: Role, push: &mut dyn FnMut(Piece<'_>)| {
         push(Piece::Special(start));
         push(Piece::Text(role.name()));
@@ -167,9 +243,7 @@ fn llama3(
     end: RenderEnd,
     push: &mut dyn FnMut(Piece<'_>),
 ) -> Result<(), Error> {
-    let named = |name| special(tokenizer, name, "Llama 3");
-    let (open, close) = (named("<|start_header_id|>")?, named("<|end_header_id|>")?);
-    let (begin, stop) = (named("<|begin_of_text|>")?, named("<|eot_id|>")?);
+    let Llama3Tokens { begin, open, close, stop } = Llama3Tokens::find(tokenizer)?;
     let header = |role: &str, push: &mut dyn FnMut(Piece<'_>)| {
         push(Piece::Special(open));
         push(Piece::Text(role));

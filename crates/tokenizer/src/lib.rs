@@ -18,7 +18,7 @@
 //! assert_eq!(tokenizer.decode(&[2, 2]), "hihi");
 //!
 //! let conversation = Conversation { messages: vec![Message::new(Role::User, "hi")] };
-//! let format = ChatFormat::detect(&tokenizer)?;
+//! let format = ChatFormat::detect(&tokenizer)?.format;
 //! let prompt = conversation.render(&tokenizer, &format, RenderEnd::GenerationPrompt)?;
 //! assert_eq!(prompt.tokens.len(), prompt.loss_mask.len());
 //! # Ok::<(), tokenizer::Error>(())
@@ -43,7 +43,7 @@ mod vocabulary;
 
 pub use conversation::{Conversation, Message, RenderEnd, Rendered, Role};
 pub use error::Error;
-pub use format::ChatFormat;
+pub use format::{ChatFormat, DetectedFormat};
 pub use split::{SplitRule, Words};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

@@ -10,7 +10,7 @@ fn tokenizer() -> (Tokenizer, ChatFormat) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
     let file = artifacts::gguf::Gguf::open(&path).unwrap();
     let tokenizer = Tokenizer::from_gguf(file.header().metadata()).unwrap();
-    let format = ChatFormat::detect(&tokenizer).unwrap();
+    let format = ChatFormat::detect(&tokenizer).unwrap().format;
     (tokenizer, format)
 }
 

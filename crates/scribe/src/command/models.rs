@@ -11,7 +11,7 @@ use crate::config::EngineOptions;
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Found, Installed, Library};
-use crate::loading::{self, Located, Outline, SamplingDefaults};
+use crate::loading::{self, Loaded, Located, Outline, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -176,6 +176,18 @@ pub(super) fn load<T>(
     });
     drop(progress);
     result.map_err(|error| cannot_use(&located, error))
+}
+
+/// Reads a model that is to chat, showing progress; says so where its own template is not used.
+pub(super) fn load_to_chat(session: &mut Session, outline: Outline) -> Result<Loaded, Failure> {
+    let loaded = load(session, outline, Loaded::load)?;
+    if let Some(reason) = &loaded.template_passed_over {
+        let format = loaded.format.name();
+        session.terminal.warn(format!(
+            "conversations are written as {format}, by the model's special tokens: {reason}"
+        ));
+    }
+    Ok(loaded)
 }
 
 fn cannot_use(located: &Located, error: loading::Error) -> Failure {

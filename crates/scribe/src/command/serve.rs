@@ -146,7 +146,7 @@ fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Fa
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     plan::tell(&mut session.terminal, &outline, &batch)?;
     plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load(session, outline, Loaded::load)?;
+    let loaded = models::load_to_chat(session, outline)?;
     served_model(loaded, batch, options.queue, &options.alias)
 }
 
@@ -157,7 +157,7 @@ pub(super) fn served_model(
     queue: usize,
     aliases: &[String],
 ) -> Result<ServedModel, Failure> {
-    let Loaded { weights, tokenizer, format, sampling } = loaded;
+    let Loaded { weights, tokenizer, format, sampling, template_passed_over: _ } = loaded;
     let generator =
         Generator::start(weights.model, tokenizer.clone(), GeneratorOptions { batch, queue })?;
     Ok(ServedModel {

@@ -93,6 +93,11 @@ pub struct EngineOptions {
     #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true,
           help_heading = ENGINE)]
     pub kernels: Option<Kernels>,
+
+    /// How conversations are written for the model
+    #[arg(long, env = "SCRIBE_CHAT_FORMAT", value_enum, default_value_t, value_name = "FORMAT",
+          hide_env_values = true, help_heading = ENGINE)]
+    pub chat_format: ChatFormatName,
 }
 
 /// Most threads that can be asked for.
@@ -122,6 +127,18 @@ pub enum Kernels {
     Avx2,
     /// AVX-512 with VNNI
     Avx512,
+}
+
+/// The chat formats that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ChatFormatName {
+    /// As the model's own template says, else by its special tokens
+    #[default]
+    Auto,
+    /// `<|im_start|>role … <|im_end|>`, as Qwen, SmolLM2 and many others
+    Chatml,
+    /// `<|start_header_id|>role<|end_header_id|> … <|eot_id|>`
+    Llama3,
 }
 
 impl EngineOptions {

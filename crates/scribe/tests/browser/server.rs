@@ -89,7 +89,7 @@ fn served(loaded: Loaded) -> ServedModel {
         aliases: Vec::new(),
         created: 1_700_000_000,
         generator: Generator::start(model, tokenizer.clone(), options).unwrap(),
-        format: ChatFormat::detect(&tokenizer).unwrap(),
+        format: ChatFormat::detect(&tokenizer).unwrap().format,
         chat_template: None,
         tokenizer,
         sampling: Sampling::default(),

@@ -89,7 +89,7 @@ pub(crate) fn served(setup: &Setup) -> ServedModel {
         aliases: vec![ALIAS.to_owned()],
         created: 1_700_000_000,
         generator: Generator::start(model, tokenizer.clone(), options).unwrap(),
-        format: ChatFormat::detect(&tokenizer).unwrap(),
+        format: ChatFormat::detect(&tokenizer).unwrap().format,
         chat_template: tokenizer.chat_template().map(str::to_owned),
         tokenizer,
         sampling: Sampling::default(),

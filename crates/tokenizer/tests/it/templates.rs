@@ -1,8 +1,8 @@
 //! Imported chat templates: what is taken, what is refused, and bombs.
 
-use tokenizer::{ChatFormat, Conversation, Error, Message, RenderEnd, Role};
+use tokenizer::{ChatFormat, Conversation, Error, Message, RenderEnd, Role, Tokenizer};
 
-use crate::{small, smollm2};
+use crate::{small, small_json, smollm2};
 
 fn read(template: &str) -> Result<ChatFormat, Error> {
     ChatFormat::from_template(template, &small())
@@ -175,13 +175,13 @@ const BOMBS: &[(&str, &str)] = &[
     ("{% set n = namespace(s='x') %}{% set n.s = [n, n] %}{{ n.s }}", "a namespace as a value"),
     (
         "{% set a = [1, 1] %}{% set b = [a, a, a, a, a, a, a, a] %}{% set c = [b, b, b, b, b, b, b, b] %}{% set d = [c, c, c, c, c, c, c, c] %}{% set e = [d, d, d, d, d, d, d, d] %}{% set f = [e, e, e, e, e, e, e, e] %}{{ f }}",
-        "4096 copies",
+        "256 copies",
     ),
     // Much from one step.
-    ("{{ 'x' * 1000000000 }}", "the limit for work"),
+    ("{{ 'x' * 1000000000 }}", "a multiplication by more than 256"),
     ("{{ '%999999999d'|format(1) }}", "the limit for work"),
-    ("{{ ('x' * 60000).replace('x', 'y' * 60000)|length }}", "the limit for work"),
-    ("{{ ('x' * 60000).join(range(99999))|length }}", "the limit for work"),
+    ("{% set k = 60000 %}{{ ('x' * k).replace('x', 'y' * k)|length }}", "the limit for work"),
+    ("{% set k = 60000 %}{{ ('x' * k).join(range(99999))|length }}", "the limit for work"),
     ("{{ '{:>999999999}'.format(1) }}", "no method named format"),
     ("{{ 'x'|indent(999999999) }}{{ 'x\nx'|indent(999999999) }}", "the limit for work"),
     // Values that grow where nobody looks: in bounds, conditions and filters of statements.
@@ -241,11 +241,11 @@ const BOMBS: &[(&str, &str)] = &[
     ),
     (
         "{% set a = [1] * 1000 %}{% set b = [a] * 1000 %}{% set c = [b] * 1000 %}{% set d = [c] * 1000 %}{{ d }}",
-        "4096 copies",
+        "a list multiplied",
     ),
     (
-        "{% set k = 1000 %}{% set a = [1] * k %}{% set b = [a] * k %}{% set c = [b] * k %}{% set d = [c] * k %}{{ d }}",
-        "4096 copies",
+        "{% set k = 1000 %}{% set a = [1] %}{% set b = a * k %}{% set c = b * k %}{{ c }}",
+        "256 copies",
     ),
     // Calls in calls.
     ("{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "doubles itself"),
@@ -312,7 +312,7 @@ fn output_is_limited_by_input() {
 fn built_in_formats_are_recognized() {
     let tokenizer = small();
     // The fixture has no template: its special tokens are those of ChatML.
-    let format = ChatFormat::detect(&tokenizer).unwrap();
+    let format = ChatFormat::detect(&tokenizer).unwrap().format;
     assert!(matches!(format, ChatFormat::ChatMl { default_system: None }), "{format:?}");
     let llama3 = "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
     assert!(matches!(ChatFormat::from_template(llama3, &tokenizer), Ok(ChatFormat::Llama3)));
@@ -320,6 +320,28 @@ fn built_in_formats_are_recognized() {
         .render(&tokenizer, &ChatFormat::Llama3, RenderEnd::Complete)
         .expect_err("SmolLM2 has no such tokens");
     assert!(matches!(error, Error::MissingSpecial { .. }), "{error:?}");
+}
+
+#[test]
+fn a_template_that_cannot_be_used_gives_way_to_the_special_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let inspects = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}";
+    write("tokenizer.json", &small_json().to_string());
+    write("chat_template.jinja", inspects);
+    let found = ChatFormat::detect(&Tokenizer::from_folder(folder.path()).unwrap()).unwrap();
+    assert!(matches!(found.format, ChatFormat::ChatMl { default_system: None }), "{found:?}");
+    let reason = found.passed_over.expect("a reason").to_string();
+    assert!(reason.contains("\"</think>\"") && reason.contains("--chat-format"), "{reason}");
+
+    let mut other = small_json().to_string();
+    other = other.replace("<|im_end|>", "<|the_end|>");
+    write("tokenizer.json", &other);
+    let error = ChatFormat::detect(&Tokenizer::from_folder(folder.path()).unwrap());
+    assert!(
+        matches!(error, Err(Error::TemplateInspects { .. })),
+        "no format is guessed: {error:?}"
+    );
 }
 
 /// The same template with one more space is no known text, so the engine runs it.
@@ -333,7 +355,7 @@ fn an_imported_template_writes_what_the_built_in_format_writes() {
     let template = tokenizer.chat_template().unwrap().replace("{% for ", "{%  for ");
     let imported = ChatFormat::from_template(&template, &tokenizer).unwrap();
     assert!(matches!(imported, ChatFormat::Imported(_)), "{imported:?}");
-    let built_in = ChatFormat::detect(&tokenizer).unwrap();
+    let built_in = ChatFormat::detect(&tokenizer).unwrap().format;
     let messages = vec![
         Message::new(Role::User, " Hi\n"),
         Message::sampled("Hello there", vec![19_556, 5, 5]),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::{Failure, Session, models, serve};
 use super::{Latency, Size};
 use crate::config::EngineOptions;
-use crate::loading::{Loaded, Weights};
+use crate::loading::Weights;
 use crate::web::{self, AppState, Shutdown};
 
 /// Longest time that one answer may take.
@@ -44,7 +44,7 @@ pub(super) fn run(
     let located = models::locate(session, engine.model.as_deref())?;
     let outline = models::outline(&located, engine)?;
     let batch = outline.batch_options(engine, size.streams)?;
-    let loaded = models::load(session, outline, Loaded::load)?;
+    let loaded = models::load_to_chat(session, outline)?;
     let weights = loaded.weights.clone();
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
     let runtime =

@@ -12,7 +12,6 @@ use clap::Args;
 use super::{Exit, Failure, Session, models};
 use crate::config::EngineOptions;
 use crate::config::sampling::SamplingOptions;
-use crate::loading::Loaded;
 use crate::random;
 use turns::{Ended, Talk};
 
@@ -58,7 +57,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, 1)?;
     super::plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load(session, outline, Loaded::load)?;
+    let loaded = models::load_to_chat(session, outline)?;
     let sampling = options.sampling.over(&loaded.sampling, random::bits());
     sampling.check(loaded.weights.model.config().vocab)?;
     let generator = Generator::start(

@@ -57,6 +57,21 @@ fn every_path_of_kernels_can_be_asked_for() {
 }
 
 #[test]
+fn a_chat_format_can_be_asked_for_that_the_model_has_tokens_for() {
+    let (scribe, model) = (Scribe::new(), tiny_chat());
+    let chat = |format: &str| {
+        let common = ["chat", "-p", "Hello", "-m", &model, "--max-tokens", "3"];
+        scribe.run(&[&common[..], &["--chat-format", format]].concat())
+    };
+    let ran = chat("chatml");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let ran = chat("llama3");
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("no special token") && ran.err.contains("Llama 3"), "{}", ran.err);
+    assert_eq!(chat("alpaca").code, 2);
+}
+
+#[test]
 fn benches_print_rows_in_the_columns_of_llama_bench() {
     let scribe = Scribe::new();
     let model = tiny_chat();
