@@ -26,7 +26,7 @@ pub(crate) const PANEL_COLUMNS: usize = 32;
 /// Elements along `k` of a block, for every quantized type.
 pub(crate) const BLOCK: usize = 32;
 /// Bytes of 32 f16 numbers, and of a vector.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// One column's share of a block: what the bits of the file say, not yet numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) struct BlockLayout {
     /// Where a block's quants begin.
     pub(crate) quants_at: usize,
     /// Bits of a quant beyond its nibble; none for whole bytes.
-    high_bits: Option<usize>,
+    pub(super) high_bits: Option<usize>,
     has_min: bool,
 }
 
@@ -94,8 +94,14 @@ impl BlockLayout {
         self.header_at(block) + self.header_bytes + block % self.super_blocks * self.block_bytes
     }
 
-    /// Writes one column of a block of a zeroed panel.
-    pub(crate) fn write(&self, panel: &mut [u8], block: usize, column: usize, value: &ColumnBlock) {
+    /// Writes one column's scales of a block.
+    pub(super) fn write_scales(
+        &self,
+        panel: &mut [u8],
+        block: usize,
+        column: usize,
+        value: &ColumnBlock,
+    ) {
         let at = self.block_at(block);
         let scales_at = if self.header_bytes > 0 { self.header_at(block) } else { at };
         write_u16(panel, scales_at + 2 * column, value.d);
@@ -106,7 +112,19 @@ impl BlockLayout {
             panel[at + column] = value.group[0];
             panel[at + PANEL_COLUMNS + column] = value.group[1];
         }
-        let quants = &mut panel[at + self.quants_at..];
+    }
+
+    /// The quants of a block.
+    pub(super) fn quants_mut<'a>(&self, panel: &'a mut [u8], block: usize) -> &'a mut [u8] {
+        let at = self.block_at(block);
+        &mut panel[at + self.quants_at..at + self.block_bytes]
+    }
+
+    /// Writes one column of a block of a zeroed panel, element by element: what packing must equal.
+    #[cfg(test)]
+    pub(super) fn write(&self, panel: &mut [u8], block: usize, column: usize, value: &ColumnBlock) {
+        self.write_scales(panel, block, column, value);
+        let quants = self.quants_mut(panel, block);
         for (k, &quant) in value.quants.iter().enumerate() {
             match self.high_bits {
                 None => quants[byte_at(k, column)] = quant,
