@@ -6,7 +6,7 @@ use std::fmt;
 use std::ptr::NonNull;
 
 /// A cache line, and one 512-bit vector.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 /// A large page of x86-64 and most ARM systems.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 

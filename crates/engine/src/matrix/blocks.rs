@@ -2,7 +2,7 @@
 
 use crate::Dtype;
 use crate::dtype::half::f16_to_f32;
-use crate::dtype::scale_min_k4;
+use crate::dtype::{scale_min_k4, u16_at};
 
 use super::layout::{BLOCK, ColumnBlock};
 
@@ -110,8 +110,4 @@ fn spread(bits: u8) -> u64 {
     // Byte `i` keeps bit `i`; what is not 0 there reaches the top bit when 127 is added.
     let own = (u64::from(bits) * EACH) & 0x8040_2010_0804_0201;
     ((own + EACH * 0x7f) >> 7) & EACH
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

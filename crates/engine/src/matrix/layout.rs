@@ -20,13 +20,14 @@
 //! ```
 
 use crate::Dtype;
+use crate::dtype::u16_at;
 
 /// Columns of a panel.
 pub(crate) const PANEL_COLUMNS: usize = 32;
 /// Elements along `k` of a block, for every quantized type.
 pub(crate) const BLOCK: usize = 32;
 /// Bytes of 32 f16 numbers, and of a vector.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// One column's share of a block: what the bits of the file say, not yet numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,9 +146,9 @@ impl BlockLayout {
         let at = self.block_at(block);
         let scales_at = if self.header_bytes > 0 { self.header_at(block) } else { at };
         let mut value =
-            ColumnBlock { d: read_u16(panel, scales_at + 2 * column), ..Default::default() };
+            ColumnBlock { d: u16_at(panel, scales_at + 2 * column), ..Default::default() };
         if self.has_min {
-            value.min = read_u16(panel, scales_at + LINE + 2 * column);
+            value.min = u16_at(panel, scales_at + LINE + 2 * column);
         }
         if self.header_bytes > 0 {
             value.group = [panel[at + column], panel[at + PANEL_COLUMNS + column]];
@@ -213,8 +214,4 @@ const fn high_at(high_bits: usize, k: usize, column: usize) -> (usize, usize) {
 
 fn write_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
