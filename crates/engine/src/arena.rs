@@ -1,12 +1,12 @@
 //! Aligned, zeroed memory for activations and weights, on large pages where that pays.
 #![expect(unsafe_code, reason = "allocation with an alignment, viewed as plain numbers")]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ptr::NonNull;
 
 /// A cache line, and one 512-bit vector.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 /// A large page of x86-64 and most ARM systems.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
@@ -27,27 +27,30 @@ unsafe impl Plain for i32 {}
 // SAFETY: a primitive number.
 unsafe impl Plain for f32 {}
 
-/// A fixed run of numbers that starts at a cache line.
+/// A fixed run of numbers that starts at a cache line, or at a large page where it fills one.
 pub(crate) struct Arena<T: Plain> {
+    memory: NonNull<u8>,
     start: NonNull<T>,
     len: usize,
 }
 
 impl<T: Plain> Arena<T> {
-    /// `len` zeros.
+    /// `len` zeros; large runs take memory only as they are touched.
     pub(crate) fn zeros(len: usize) -> Self {
         let Some(layout) = Self::layout(len) else {
-            return Self { start: NonNull::dangling(), len: 0 };
+            return Self { memory: NonNull::dangling(), start: NonNull::dangling(), len: 0 };
         };
         // SAFETY: the layout has a size above zero.
-        let memory = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(memory.cast::<T>()) else { handle_alloc_error(layout) };
-        if layout.size() >= LARGE_PAGE_BYTES {
-            advise_large_pages(memory, layout.size());
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let bytes = len * size_of::<T>();
+        let mut start = memory;
+        if bytes >= LARGE_PAGE_BYTES {
+            // SAFETY: `layout` has a large page of reserve.
+            start = unsafe { memory.add(memory.align_offset(LARGE_PAGE_BYTES)) };
+            advise_large_pages(start.as_ptr(), bytes);
         }
-        // SAFETY: the allocation holds `len` elements, and zero bytes are valid for a `Plain` type.
-        unsafe { start.as_ptr().write_bytes(0, len) };
-        Self { start, len }
+        Self { memory, start: start.cast(), len }
     }
 
     /// A copy of `values`.
@@ -68,10 +71,16 @@ impl<T: Plain> Arena<T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
-    /// The layout of `len` elements; none if that is empty.
+    /// The layout of `len` elements, and of a reserve before large ones; none if that is empty.
+    ///
+    /// Only memory of an ordinary alignment comes from the system zeroed and untouched.
     fn layout(len: usize) -> Option<Layout> {
         let bytes = len.checked_mul(size_of::<T>()).expect("an arena can be addressed");
-        let align = if bytes >= LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };
+        let (bytes, align) = if bytes >= LARGE_PAGE_BYTES {
+            (bytes.saturating_add(LARGE_PAGE_BYTES), align_of::<T>())
+        } else {
+            (bytes, LINE_BYTES)
+        };
         // In guarded memory the end counts, not the start.
         #[cfg(all(test, target_os = "linux"))]
         let align = if crate::testing::guard::is_on() { align_of::<T>() } else { align };
@@ -84,7 +93,7 @@ impl<T: Plain> Drop for Arena<T> {
     fn drop(&mut self) {
         if let Some(layout) = Self::layout(self.len) {
             // SAFETY: allocated in `zeros` with this same layout.
-            unsafe { dealloc(self.start.as_ptr().cast::<u8>(), layout) };
+            unsafe { dealloc(self.memory.as_ptr(), layout) };
         }
     }
 }
@@ -109,7 +118,7 @@ unsafe impl<T: Plain> Sync for Arena<T> {}
 /// Asks for large pages: a stream of weights over small pages spends its time in page walks.
 #[cfg(target_os = "linux")]
 fn advise_large_pages(memory: *mut u8, bytes: usize) {
-    // SAFETY: the range was just allocated and starts at a page boundary; the advice changes no
+    // SAFETY: the range was just allocated and starts at a large page; the advice changes no
     // content. A refusal is harmless, so the result is ignored.
     let _ = unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_HUGEPAGE) };
 }
@@ -124,10 +133,15 @@ mod tests {
     #[test]
     fn arenas_are_aligned_and_zero() {
         for len in [0, 1, 17, 3 << 20] {
-            let arena = Arena::<f32>::zeros(len);
-            assert_eq!(arena.as_slice().len(), len);
-            assert!(arena.as_slice().iter().all(|v| v.to_bits() == 0));
-            assert!(len == 0 || arena.as_slice().as_ptr().addr().is_multiple_of(LINE_BYTES));
+            // The second may lie where the first one was.
+            for _ in 0..2 {
+                let mut arena = Arena::<f32>::zeros(len);
+                assert_eq!(arena.as_slice().len(), len);
+                assert!(arena.as_slice().iter().all(|v| v.to_bits() == 0));
+                let line = if len > 17 { LARGE_PAGE_BYTES } else { LINE_BYTES };
+                assert!(len == 0 || arena.as_slice().as_ptr().addr().is_multiple_of(line));
+                arena.as_mut_slice().fill(1.0);
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ pub enum KernelPath {
     Portable,
     /// 256-bit vectors: AVX2, FMA and F16C.
     Avx2,
-    /// 512-bit vectors: AVX-512 F, BW, DQ, VL and VNNI; BF16 is used where present.
+    /// 512-bit vectors: AVX-512 F, BW, DQ, VL and VNNI; BF16 is used where present, and takes
+    /// subnormal numbers for zero: the one case in which two processors differ on this path.
     Avx512,
 }
 

@@ -1,4 +1,4 @@
-//! Arithmetic on tensors, forward and backward, on the CPU.
+//! Arithmetic on tensors, on the CPU.
 //!
 //! 1. [`Device`]: which kernels run and on how many threads.
 //! 2. [`Tensor`]: f32 activations, `[rows, columns]`.

@@ -7,8 +7,7 @@
 //!
 //! Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::Device;
-use crate::cpu::lanes::{Arithmetic, Kernel, LANES, Lanes, run_same_bits};
+use crate::cpu::lanes::{Arithmetic, LANES};
 use crate::math;
 
 const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
@@ -77,18 +76,12 @@ fn product(left: u32, right: u32) -> [u32; 2] {
 /// Standard Gumbel noise, `-log(-log u)`, for one token at one position.
 ///
 /// `position` is the place in the sequence that the token would take. Values lie between −3.2 and
-/// 22.9;
-/// `u` has 33 bits, resolved finely at both ends.
+/// 22.9; `u` has 33 bits, resolved finely at both ends.
 #[must_use]
 pub fn gumbel(seed: u64, position: u64, token: u32) -> f32 {
     let words = Philox::new(seed).block([position, SAMPLING << 32 | u64::from(token / 4)]);
     let word = words[token as usize % 4];
     gumbel_of(unit(word), unit(!word))
-}
-
-/// Writes [`gumbel`]`(seed, position, token)` for the tokens `0..noise.len()`.
-pub fn gumbel_row(device: &Device, seed: u64, position: u64, noise: &mut [f32]) {
-    run_same_bits(device.kernels(), GumbelRow { philox: Philox::new(seed), position, noise });
 }
 
 /// The random words behind [`gumbel`] at one position, for runs of `4 * LANES` tokens.
@@ -110,36 +103,6 @@ impl NoiseWords {
         let counters = std::array::from_fn(|lane| first + lane as u32);
         let ([low, high], [_, domain]) = (self.position, halves(SAMPLING << 32));
         self.philox.blocks([[low; LANES], [high; LANES], counters, [domain; LANES]])
-    }
-}
-
-struct GumbelRow<'a> {
-    philox: Philox,
-    position: u64,
-    noise: &'a mut [f32],
-}
-
-impl Kernel for GumbelRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self) {
-        /// Counters at once; each gives the words of four tokens.
-        const COUNTERS: usize = LANES;
-        let words_of = NoiseWords { philox: self.philox, position: halves(self.position) };
-        for (step, noise) in self.noise.chunks_mut(4 * COUNTERS).enumerate() {
-            let words = words_of.of_run(step);
-            let mut values = [[0.0; 4]; COUNTERS];
-            for (place, words) in words.iter().enumerate() {
-                let mut lanes = [0.0; LANES];
-                let small = L::load(&words.map(unit));
-                gumbel_of(small, L::load(&words.map(|word| unit(!word)))).store(&mut lanes);
-                for (value, lane) in values.iter_mut().zip(lanes) {
-                    value[place] = lane;
-                }
-            }
-            noise.copy_from_slice(&values.as_flattened()[..noise.len()]);
-        }
     }
 }
 
@@ -173,7 +136,6 @@ fn gumbel_of<A: Arithmetic>(small: A, rest: A) -> A {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
 
     /// The vectors `philox4x32 10` of the authors' library Random123, file `kat_vectors`.
     #[test]
@@ -189,20 +151,6 @@ mod tests {
         ];
         for (counter, seed, words) in cases {
             assert_eq!(Philox::new(seed).block(counter), words, "counter {counter:x?}");
-        }
-    }
-
-    #[test]
-    fn rows_of_noise_are_single_draws_on_every_path() {
-        for path in testing::paths() {
-            let device = testing::device(path, 1);
-            for length in [1, 3, 63, 64, 65, 1000] {
-                let mut noise = vec![0.0; length];
-                gumbel_row(&device, 7, 1 << 40, &mut noise);
-                let single: Vec<f32> =
-                    (0..).map(|token| gumbel(7, 1 << 40, token)).take(length).collect();
-                assert!(testing::same_bits(&noise, &single), "{length} on {path:?}");
-            }
         }
     }
 

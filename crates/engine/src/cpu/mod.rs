@@ -1,4 +1,4 @@
-//! The fast twins of the operations, one folder per kernel path.
+//! The fast twins of the operations, each written once over lanes or, for products, per kernel path.
 
 pub(crate) mod attention;
 pub(crate) mod lanes;

@@ -49,7 +49,8 @@ pub(crate) fn scale_min_k4(j: usize, packed: &[u8]) -> (u8, u8) {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+/// The 16-bit number that begins at a byte.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod testing;
 use std::fmt;
 
 pub use dequantize::dequantize_row;
-pub(crate) use dequantize::scale_min_k4;
+pub(crate) use dequantize::{scale_min_k4, u16_at};
 pub use quantize::quantize_row;
 
 /// Element type of a weight matrix, named as in GGUF files.

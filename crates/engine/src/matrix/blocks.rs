@@ -2,7 +2,7 @@
 
 use crate::Dtype;
 use crate::dtype::half::f16_to_f32;
-use crate::dtype::scale_min_k4;
+use crate::dtype::{scale_min_k4, u16_at};
 
 use super::layout::{BLOCK, ColumnBlock};
 
@@ -50,19 +50,21 @@ pub(crate) fn values(dtype: Dtype, block: &ColumnBlock, out: &mut [f32]) {
 }
 
 fn small(d: u16, min: u16, high: Option<&[u8]>, nibbles: &[u8]) -> ColumnBlock {
-    let quants = std::array::from_fn(|k| {
-        let low = if k < 16 { nibbles[k] & 0xf } else { nibbles[k - 16] >> 4 };
-        low | high.map_or(0, |bits| ((bits[k / 8] >> (k % 8)) & 1) << 4)
+    let nibbles: [u64; 2] = eights(nibbles);
+    let quants = quants(|eight| {
+        let low = (nibbles[eight % 2] >> (eight / 2 * 4)) & (EACH * 0xf);
+        low | high.map_or(0, |bits| spread(bits[eight]) << 4)
     });
     ColumnBlock { d, min, group: [0; 2], quants }
 }
 
 fn q45_k(stored: &[u8], group: usize, high: Option<&[u8]>, nibbles: &[u8]) -> ColumnBlock {
     let (scale, min) = scale_min_k4(group, &stored[4..16]);
-    let quants = std::array::from_fn(|k| {
-        let byte = nibbles[group / 2 * BLOCK + k];
-        let low = if group.is_multiple_of(2) { byte & 0xf } else { byte >> 4 };
-        low | high.map_or(0, |bits| ((bits[k] >> group) & 1) << 4)
+    let nibbles: [u64; 4] = eights(&nibbles[group / 2 * BLOCK..]);
+    let high: Option<[u64; 4]> = high.map(eights);
+    let quants = quants(|eight| {
+        let low = (nibbles[eight] >> (group % 2 * 4)) & (EACH * 0xf);
+        low | high.map_or(0, |bits| ((bits[eight] >> group) & EACH) << 4)
     });
     ColumnBlock { d: u16_at(stored, 0), min: u16_at(stored, 2), group: [scale, min], quants }
 }
@@ -71,10 +73,11 @@ fn q6_k(stored: &[u8], group: usize) -> ColumnBlock {
     let (low, rest) = stored.split_at(128);
     let (high, rest) = rest.split_at(64);
     let (half, quarter) = (group / 4, group % 4);
-    let quants = std::array::from_fn(|k| {
-        let byte = low[half * 64 + quarter % 2 * BLOCK + k];
-        let nibble = if quarter < 2 { byte & 0xf } else { byte >> 4 };
-        nibble | (((high[half * BLOCK + k] >> (2 * quarter)) & 3) << 4)
+    let low: [u64; 4] = eights(&low[half * 64 + quarter % 2 * BLOCK..]);
+    let high: [u64; 4] = eights(&high[half * BLOCK..]);
+    let quants = quants(|eight| {
+        let nibbles = (low[eight] >> (quarter / 2 * 4)) & (EACH * 0xf);
+        nibbles | (((high[eight] >> (2 * quarter)) & (EACH * 3)) << 4)
     });
     ColumnBlock {
         d: u16_at(rest, 16),
@@ -84,6 +87,27 @@ fn q6_k(stored: &[u8], group: usize) -> ColumnBlock {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+/// One in each of eight bytes.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// Quants, eight at a time.
+fn quants(eight: impl Fn(usize) -> u64) -> [u8; BLOCK] {
+    let mut quants = [0; BLOCK];
+    for (index, bytes) in quants.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *bytes = eight(index).to_le_bytes();
+    }
+    quants
+}
+
+/// The first `8 N` bytes, eight at a time.
+fn eights<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let (eights, _) = bytes.as_chunks::<8>();
+    std::array::from_fn(|index| u64::from_le_bytes(eights[index]))
+}
+
+/// The bits of a byte as eight bytes of 0 and 1.
+fn spread(bits: u8) -> u64 {
+    // Byte `i` keeps bit `i`; what is not 0 there reaches the top bit when 127 is added.
+    let own = (u64::from(bits) * EACH) & 0x8040_2010_0804_0201;
+    ((own + EACH * 0x7f) >> 7) & EACH
 }

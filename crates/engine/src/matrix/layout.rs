@@ -20,13 +20,14 @@
 //! ```
 
 use crate::Dtype;
+use crate::dtype::u16_at;
 
 /// Columns of a panel.
 pub(crate) const PANEL_COLUMNS: usize = 32;
 /// Elements along `k` of a block, for every quantized type.
 pub(crate) const BLOCK: usize = 32;
 /// Bytes of 32 f16 numbers, and of a vector.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// One column's share of a block: what the bits of the file say, not yet numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(crate) struct BlockLayout {
     /// Where a block's quants begin.
     pub(crate) quants_at: usize,
     /// Bits of a quant beyond its nibble; none for whole bytes.
-    high_bits: Option<usize>,
+    pub(super) high_bits: Option<usize>,
     has_min: bool,
 }
 
@@ -94,8 +95,14 @@ impl BlockLayout {
         self.header_at(block) + self.header_bytes + block % self.super_blocks * self.block_bytes
     }
 
-    /// Writes one column of a block of a zeroed panel.
-    pub(crate) fn write(&self, panel: &mut [u8], block: usize, column: usize, value: &ColumnBlock) {
+    /// Writes one column's scales of a block.
+    pub(super) fn write_scales(
+        &self,
+        panel: &mut [u8],
+        block: usize,
+        column: usize,
+        value: &ColumnBlock,
+    ) {
         let at = self.block_at(block);
         let scales_at = if self.header_bytes > 0 { self.header_at(block) } else { at };
         write_u16(panel, scales_at + 2 * column, value.d);
@@ -106,7 +113,19 @@ impl BlockLayout {
             panel[at + column] = value.group[0];
             panel[at + PANEL_COLUMNS + column] = value.group[1];
         }
-        let quants = &mut panel[at + self.quants_at..];
+    }
+
+    /// The quants of a block.
+    pub(super) fn quants_mut<'a>(&self, panel: &'a mut [u8], block: usize) -> &'a mut [u8] {
+        let at = self.block_at(block);
+        &mut panel[at + self.quants_at..at + self.block_bytes]
+    }
+
+    /// Writes one column of a block of a zeroed panel, element by element: what packing must equal.
+    #[cfg(test)]
+    pub(super) fn write(&self, panel: &mut [u8], block: usize, column: usize, value: &ColumnBlock) {
+        self.write_scales(panel, block, column, value);
+        let quants = self.quants_mut(panel, block);
         for (k, &quant) in value.quants.iter().enumerate() {
             match self.high_bits {
                 None => quants[byte_at(k, column)] = quant,
@@ -127,9 +146,9 @@ impl BlockLayout {
         let at = self.block_at(block);
         let scales_at = if self.header_bytes > 0 { self.header_at(block) } else { at };
         let mut value =
-            ColumnBlock { d: read_u16(panel, scales_at + 2 * column), ..Default::default() };
+            ColumnBlock { d: u16_at(panel, scales_at + 2 * column), ..Default::default() };
         if self.has_min {
-            value.min = read_u16(panel, scales_at + LINE + 2 * column);
+            value.min = u16_at(panel, scales_at + LINE + 2 * column);
         }
         if self.header_bytes > 0 {
             value.group = [panel[at + column], panel[at + PANEL_COLUMNS + column]];
@@ -195,8 +214,4 @@ const fn high_at(high_bits: usize, k: usize, column: usize) -> (usize, usize) {
 
 fn write_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

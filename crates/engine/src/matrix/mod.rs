@@ -2,6 +2,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod layout;
+mod pack;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,10 @@ use std::fmt;
 use self::layout::{BLOCK, BlockLayout, PANEL_COLUMNS, float_at, panel_bytes};
 use crate::arena::Arena;
 use crate::{Device, Dtype, Error, dtype};
+
+/// What a thread packs at a time of a large matrix: a large page, as two threads that touch a page
+/// first get in each other's way.
+const TASK_BYTES: usize = 2 << 20;
 
 /// Rows of a matrix as they lie in a file.
 #[derive(Clone, Copy, Debug)]
@@ -203,24 +208,13 @@ fn pack_run(
         return Err(Error::MatrixShape { out_features, in_features });
     };
     let mut panels = Arena::zeros(total);
-    device.pool().for_chunks(panels.as_mut_slice(), panel_bytes, |panel, bytes| {
-        for (column, row) in rows.iter().skip(panel * PANEL_COLUMNS).take(PANEL_COLUMNS).enumerate()
-        {
-            pack_column(dtype, row, column, bytes);
+    let panels_per_thread = out_features.div_ceil(PANEL_COLUMNS) / device.threads();
+    let task_panels = (TASK_BYTES / panel_bytes).min(panels_per_thread / 4).max(1);
+    device.pool().for_chunks(panels.as_mut_slice(), task_panels * panel_bytes, |task, bytes| {
+        let rows = rows[task * task_panels * PANEL_COLUMNS..].chunks(PANEL_COLUMNS);
+        for (rows, panel) in rows.zip(bytes.chunks_exact_mut(panel_bytes)) {
+            pack::pack_panel(dtype, rows, panel);
         }
     });
     Ok(PackedPart { dtype, first_row, out_features, panels, panel_bytes })
-}
-
-fn pack_column(dtype: Dtype, row: &[u8], column: usize, panel: &mut [u8]) {
-    if let Some(layout) = BlockLayout::of(dtype) {
-        for block in 0..row.len() / dtype.block_bytes() * (dtype.block_elements() / BLOCK) {
-            layout.write(panel, block, column, &blocks::read(dtype, row, block));
-        }
-        return;
-    }
-    for (k, element) in row.chunks_exact(dtype.block_bytes()).enumerate() {
-        let at = float_at(dtype, k, column);
-        panel[at..at + element.len()].copy_from_slice(element);
-    }
 }

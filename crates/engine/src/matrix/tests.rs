@@ -30,6 +30,42 @@ fn packed_rows_mean_what_the_file_says() {
 }
 
 #[test]
+fn packing_puts_every_element_in_its_place() {
+    for (index, dtype) in Dtype::ALL.into_iter().enumerate() {
+        let block = dtype.block_elements();
+        let sizes = if block == 1 { [1, 19, 160] } else { [block, 3 * block, 5 * block] };
+        for (rows, in_features) in [1, 31, 32, 70].into_iter().flat_map(|r| sizes.map(|n| (r, n))) {
+            let bytes = random_rows(dtype, rows, in_features, index as u64);
+            let part = MatrixPart { dtype, out_features: rows, bytes: &bytes };
+            let matrix = Matrix::pack(&device(), &[part], in_features).unwrap();
+            let mut expected = vec![0; matrix.memory_bytes()];
+            let panel_bytes = panel_bytes(dtype, in_features);
+            for (n, row) in bytes.chunks_exact(bytes.len() / rows).enumerate() {
+                let panel = &mut expected[n / PANEL_COLUMNS * panel_bytes..];
+                place_elements(dtype, row, n % PANEL_COLUMNS, panel);
+            }
+            assert!(
+                matrix.parts()[0].panels_from(0) == expected,
+                "{dtype} [{rows}, {in_features}]"
+            );
+        }
+    }
+}
+
+fn place_elements(dtype: Dtype, row: &[u8], column: usize, panel: &mut [u8]) {
+    if let Some(layout) = BlockLayout::of(dtype) {
+        for block in 0..row.len() / dtype.block_bytes() * (dtype.block_elements() / BLOCK) {
+            layout.write(panel, block, column, &blocks::read(dtype, row, block));
+        }
+        return;
+    }
+    for (k, element) in row.chunks_exact(dtype.block_bytes()).enumerate() {
+        let at = float_at(dtype, k, column);
+        panel[at..at + element.len()].copy_from_slice(element);
+    }
+}
+
+#[test]
 fn weights_are_not_inflated() {
     for dtype in Dtype::ALL {
         let bytes = dtype.row_bytes(2048).unwrap() * 64;

@@ -7,9 +7,10 @@
 //! any batch and on any number of threads (`draws_are_the_largest_sums`).
 
 use crate::cpu::lanes::{Kernel, LANES, Lanes, run_same_bits};
+use crate::cpu::log_softmax::Maximum;
 use crate::math::double;
 use crate::random::{self, NoiseWords};
-use crate::{Device, KernelPath};
+use crate::Device;
 
 /// Tokens that are looked at together.
 const RUN: usize = 4 * LANES;
@@ -18,7 +19,7 @@ const RUN: usize = 4 * LANES;
 ///
 /// # Panics
 ///
-/// Panics if the row is empty.
+/// Panics if the row is empty or `inverse_temperature` is not finite and above 0.
 #[must_use]
 pub fn row(
     device: &Device,
@@ -28,11 +29,9 @@ pub fn row(
     position: u64,
 ) -> u32 {
     assert!(!logits.is_empty(), "a row of logits");
-    let path = match device.kernels() {
-        KernelPath::Reference => KernelPath::Portable,
-        path => path,
-    };
-    run_same_bits(path, Draw { logits, inverse_temperature, seed, position })
+    let usable = inverse_temperature > 0.0 && inverse_temperature.is_finite();
+    assert!(usable, "inverse temperature {inverse_temperature}: it must be finite and above 0");
+    run_same_bits(device.kernels(), Draw { logits, inverse_temperature, seed, position })
 }
 
 struct Draw<'a> {
@@ -67,12 +66,12 @@ impl Kernel for Draw<'_> {
             self.logits[token] * self.inverse_temperature + noise
         };
         // Most draws end with the most probable token: with its score most words are too large.
-        let largest = maximum(self.logits);
+        let largest = Maximum(self.logits).run::<L>();
         let peak = self.logits.iter().position(|logit| *logit >= largest).unwrap_or(0);
         let mut best = Best { token: peak as u32, score: score(peak) };
         let noise = NoiseWords::new(self.seed, self.position);
         for (run, logits) in self.logits.chunks(RUN).enumerate() {
-            let most = largest_word(best.score, maximum(logits) * self.inverse_temperature);
+            let most = largest_word(best.score, Maximum(logits).run::<L>() * self.inverse_temperature);
             let words = noise.of_run(run);
             let smallest = words.iter().flatten().copied().fold(u32::MAX, u32::min);
             if smallest > most {
@@ -100,21 +99,10 @@ fn largest_word(best: f32, scaled: f32) -> u32 {
     if gap > slack { (double::exp(slack - gap) * WORDS) as u32 } else { u32::MAX }
 }
 
-#[inline(always)]
-fn maximum(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| most.max(*value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KernelPath;
     use crate::testing::{device, numbers, paths};
 
     /// The formula, token by token.

@@ -1,4 +1,4 @@
-//! The operations: contract, formula, slow reference and tests in one file each.
+//! The operations: contract, formula, slow reference and tests, in a file or folder each.
 
 pub mod attention;
 pub mod draw;

@@ -8,11 +8,17 @@ use std::num::NonZeroUsize;
 use crate::random::Philox;
 use crate::{Device, DeviceOptions, KernelPath};
 
-/// The fast kernel paths that this machine runs.
+/// The fast kernel paths that this machine runs; says which it does not.
 pub(crate) fn paths() -> Vec<KernelPath> {
     [KernelPath::Portable, KernelPath::Avx2, KernelPath::Avx512]
         .into_iter()
-        .filter(|path| path.is_supported())
+        .filter(|path| {
+            let supported = path.is_supported();
+            if !supported {
+                println!("skipped: this processor has no {path} kernels");
+            }
+            supported
+        })
         .collect()
 }
 

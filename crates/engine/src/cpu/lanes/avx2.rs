@@ -1,5 +1,5 @@
 //! Lanes in a pair of 256-bit registers, with the same order of operations as one of 512 bits.
-#![expect(unsafe_code, reason = "intrinsics; `run` is reached only with the features looked up")]
+#![expect(unsafe_code, reason = "intrinsics; `lanes::run` checks the features")]
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtss_f32,
@@ -24,7 +24,7 @@ pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     fn with_features<K: Kernel>(kernel: K) -> K::Output {
         kernel.run::<Avx2Lanes>()
     }
-    // SAFETY: a device has the AVX2 path only after these features were found on this machine.
+    // SAFETY: `lanes::run`, the only caller, has checked that the machine has these features.
     unsafe { with_features(kernel) }
 }
 

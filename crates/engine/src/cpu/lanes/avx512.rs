@@ -1,5 +1,5 @@
 //! Lanes in one 512-bit register.
-#![expect(unsafe_code, reason = "intrinsics; `run` is reached only with the features looked up")]
+#![expect(unsafe_code, reason = "intrinsics; `lanes::run` checks the features")]
 
 use std::arch::x86_64::{
     __m256, __m512, __m512i, _CMP_LT_OQ, _mm256_add_ps, _mm256_max_ps, _mm512_add_epi32,
@@ -24,7 +24,7 @@ pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     fn with_features<K: Kernel>(kernel: K) -> K::Output {
         kernel.run::<Avx512Lanes>()
     }
-    // SAFETY: a device has the AVX-512 path only after these features were found on this machine.
+    // SAFETY: `lanes::run`, the only caller, has checked that the machine has these features.
     unsafe { with_features(kernel) }
 }
 

@@ -63,8 +63,8 @@ pub(crate) trait Arithmetic: Copy {
 
 /// Sixteen lanes with memory access and sums across lanes in one fixed order.
 ///
-/// The values of `Avx2Lanes` and `Avx512Lanes` may be made only inside [`run`], which a device
-/// reaches only when the machine has the instructions.
+/// The values of `Avx2Lanes` and `Avx512Lanes` are made only inside [`run`], which checks that the
+/// machine has the instructions.
 pub(crate) trait Lanes: Arithmetic {
     /// Values that a product keeps at hand as sums (bits do not depend on it).
     const ACCUMULATORS: usize;
@@ -115,9 +115,11 @@ pub(crate) trait Kernel {
 /// Runs `kernel` with the lanes of `path`; the reference path has no lanes and takes the portable
 /// ones.
 ///
-/// The AVX paths need their instructions: a `Device` is made with such a path only after the
-/// machine's features were looked up.
+/// # Panics
+///
+/// Panics if the machine lacks the instructions of the path.
 pub(crate) fn run<K: Kernel>(path: KernelPath, kernel: K) -> K::Output {
+    assert!(path.is_supported(), "the processor has the instructions of {path}");
     match path {
         #[cfg(target_arch = "x86_64")]
         KernelPath::Avx512 => avx512::run(kernel),

@@ -41,7 +41,7 @@ const ROUND: f32 = 12_582_912.0;
 const NEGLIGIBLE: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Writes the records of one row, one at every `stride`. Inlined into each kernel path, so that it
-/// is compiled for the path's vectors; every path gets the same bits.
+/// is compiled for the path's vectors; every path gets the same bits for finite values.
 #[inline(always)]
 pub(super) fn quantize(x: &[f32], form: Form, records: &mut [i32], stride: usize) {
     let (blocks, _) = x.as_chunks::<BLOCK>();

@@ -2,10 +2,7 @@
 
 use super::kernels::{BlockScales, Columns, Quants};
 use crate::Dtype;
-use crate::matrix::layout::{BlockLayout, PANEL_COLUMNS};
-
-/// Bytes of a vector, and of 32 f16 numbers.
-const LINE: usize = 64;
+use crate::matrix::layout::{BlockLayout, LINE, PANEL_COLUMNS};
 
 /// Expands `scales.len()` blocks of a panel from `first` on; `halves` converts 32 f16 numbers.
 #[inline(always)]

@@ -11,6 +11,7 @@
 use std::fmt;
 
 use crate::Device;
+use crate::arena::LINE_BYTES;
 use crate::cpu::lanes::{LANES, Lanes};
 use crate::dtype::half::{bf16_to_f32, f32_to_bf16};
 
@@ -102,8 +103,10 @@ impl KvCache {
         let head_size = shape.head_size;
         let fits = head_size > 0 && head_size.is_multiple_of(2) && head_size <= HEAD_SIZE_MAX;
         assert!(fits, "head_size {head_size}: it is even and at most {HEAD_SIZE_MAX}");
-        let length = (shape.layers * shape.layer_page_elements())
-            .checked_mul(pages)
+        let heads = shape.layers.checked_mul(shape.kv_heads);
+        let length = heads
+            .and_then(|heads| heads.checked_mul(shape.head_elements()))
+            .and_then(|elements| elements.checked_mul(pages))
             .expect("a cache can be addressed");
         let storage = match shape.cache_type {
             CacheType::Bf16 => Storage::Bf16(Zeros::new(length)),
@@ -302,9 +305,8 @@ pub(super) struct Zeros<T> {
 impl<T: Copy + Default> Zeros<T> {
     /// A vector of zeros comes zeroed from the operating system, untouched.
     fn new(length: usize) -> Self {
-        const LINE_BYTES: usize = 64;
         let line = LINE_BYTES / size_of::<T>();
-        let all = vec![T::default(); length + line];
+        let all = vec![T::default(); length.checked_add(line).expect("a cache can be addressed")];
         let skip = all.as_ptr().align_offset(LINE_BYTES).min(line);
         Self { all, skip, length }
     }

@@ -59,8 +59,9 @@ struct Tasks {
     blocks: Vec<Range<usize>>,
     /// Block of each row.
     block_of_row: Vec<usize>,
-    /// Spans that each task takes, if they are dealt out, else all.
+    /// Pieces that the spans are dealt out in: 1, or one for each span.
     pieces: usize,
+    /// Most spans of a row.
     spans: usize,
 }
 

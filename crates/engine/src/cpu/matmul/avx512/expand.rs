@@ -13,10 +13,7 @@ use std::arch::x86_64::{
 use super::super::kernels::{BlockScales, Columns, Quants};
 use super::tile::store;
 use crate::Dtype;
-use crate::matrix::layout::BlockLayout;
-
-/// Bytes of a vector, and of 32 f16 numbers.
-const LINE: usize = 64;
+use crate::matrix::layout::{BlockLayout, LINE};
 
 /// Expands `scales.len()` blocks of a panel from `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
