@@ -6,11 +6,11 @@
 //! most tokens are out by one comparison of their word. The result is the same on every path, in
 //! any batch and on any number of threads (`draws_are_the_largest_sums`).
 
+use crate::Device;
 use crate::cpu::lanes::{Kernel, LANES, Lanes, run_same_bits};
 use crate::cpu::log_softmax::Maximum;
 use crate::math::double;
 use crate::random::{self, NoiseWords};
-use crate::Device;
 
 /// Tokens that are looked at together.
 const RUN: usize = 4 * LANES;
@@ -71,7 +71,8 @@ impl Kernel for Draw<'_> {
         let mut best = Best { token: peak as u32, score: score(peak) };
         let noise = NoiseWords::new(self.seed, self.position);
         for (run, logits) in self.logits.chunks(RUN).enumerate() {
-            let most = largest_word(best.score, Maximum(logits).run::<L>() * self.inverse_temperature);
+            let most =
+                largest_word(best.score, Maximum(logits).run::<L>() * self.inverse_temperature);
             let words = noise.of_run(run);
             let smallest = words.iter().flatten().copied().fold(u32::MAX, u32::min);
             if smallest > most {

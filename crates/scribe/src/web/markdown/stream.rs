@@ -10,6 +10,14 @@ use serde::Serialize;
 
 use super::{parser, render, repair};
 
+/// An open block of up to this many bytes is rendered again with every piece. A longer one waits
+/// until it has grown by a part in [`GROWTH`], so that an answer without paragraphs does not take
+/// time that grows with the square of its length.
+const TAIL_BYTES: usize = 4 << 10;
+
+/// See [`TAIL_BYTES`].
+const GROWTH: usize = 64;
+
 /// What the reader of a stream has to do to show the newest state.
 ///
 /// The page shows the finished blocks, followed by the tail. To apply a patch: cut the tail's
@@ -36,7 +44,11 @@ pub struct StreamRenderer {
     /// Bytes of `source` whose blocks are final.
     closed_bytes: usize,
     closed_html: String,
+    /// Bytes of `source` that are shown, finished or in the tail.
+    shown_bytes: usize,
     tail_html: String,
+    /// UTF-16 units of `tail_html`.
+    tail_units: usize,
 }
 
 impl StreamRenderer {
@@ -49,10 +61,17 @@ impl StreamRenderer {
     /// Takes the next piece of text and tells what changes on the page.
     pub fn push(&mut self, piece: &str) -> Patch {
         self.source.push_str(piece);
+        let (open, new) =
+            (self.source.len() - self.closed_bytes, self.source.len() - self.shown_bytes);
+        if open > TAIL_BYTES && new < open / GROWTH {
+            return Patch { keep: self.tail_units, ..Patch::default() };
+        }
+        self.shown_bytes = self.source.len();
         let closed = self.close_blocks();
         let open = &self.source[self.closed_bytes..];
         let tail = render(&repair::presentable(open));
         let patch = Patch { closed, ..self.tail_patch(&tail) };
+        self.tail_units = patch.keep + patch.tail.encode_utf16().count();
         self.tail_html = tail;
         patch
     }

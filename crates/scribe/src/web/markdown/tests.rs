@@ -236,6 +236,25 @@ fn finished_blocks_are_sent_once() {
     assert_eq!(sent + last.closed.len(), render(DOCUMENT).len());
 }
 
+/// Without it, an answer of one long paragraph would be read once for each of its tokens.
+#[test]
+fn a_long_open_block_is_rendered_seldom_and_lags_by_little() {
+    let mut renderer = StreamRenderer::new();
+    let (mut shown, mut last, mut renderings) = (Shown::default(), String::new(), 0);
+    for written in (1..=5_000).map(|count| 2 * count) {
+        shown.apply(&renderer.push("&a"));
+        let html = shown.html();
+        // `&a` has six bytes as HTML, and a paragraph has seven more.
+        let visible = html.len().saturating_sub(7) / 6 * 2;
+        assert!(written - visible <= written / 64 + 2, "{visible} of {written}");
+        renderings += usize::from(html != last);
+        last = html;
+    }
+    assert!(renderings < 2048 + 64, "{renderings} of 5000");
+    shown.apply(&renderer.finish());
+    assert_eq!(shown.html(), render(renderer.source()));
+}
+
 #[test]
 fn half_written_markdown_looks_as_it_will() {
     for (half, shown) in [
