@@ -10,8 +10,8 @@ use super::{Failure, Session};
 use crate::config::EngineOptions;
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
-use crate::fetch::{Found, Installed, Library};
-use crate::loading::{self, Located, Outline, SamplingDefaults};
+use crate::fetch::{Catalogue, Found, Installed, Library};
+use crate::loading::{self, Located, Outline};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -121,7 +121,7 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
     let is_name = is_model_name(&name)
         && (library.catalogue().get(&name).is_some() || library.find(&name)?.is_some());
     if !is_name && (path.exists() || name.contains('/') || name.ends_with(".gguf")) {
-        return locate_path(path);
+        return locate_path(library.catalogue(), path);
     }
     let installed = ensure(session, &library, &name, false)?;
     let sampling = library.catalogue().get(&name).map(|entry| entry.sampling).unwrap_or_default();
@@ -132,7 +132,7 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
     Ok(Located { name, path: installed.path(), sampling, sha256 })
 }
 
-fn locate_path(path: &Path) -> Result<Located, Failure> {
+fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there is no model at `{}`", path.display()),
@@ -149,8 +149,11 @@ fn locate_path(path: &Path) -> Result<Located, Failure> {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let stem = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
-    let sampling = SamplingDefaults::default();
-    Ok(Located { name, path: absolute, sampling, sha256: None })
+    // A model of the catalogue is advised alike, however it came here.
+    let known = catalogue.recognize(&absolute);
+    let sampling = known.map(|entry| entry.sampling).unwrap_or_default();
+    let sha256 = known.and_then(Entry::sha256).map(str::to_owned);
+    Ok(Located { name, path: absolute, sampling, sha256 })
 }
 
 /// Looks at a model without reading its weights.

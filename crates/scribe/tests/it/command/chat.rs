@@ -26,6 +26,24 @@ fn the_same_seed_gives_the_same_answer_from_an_option_or_a_pipe() {
 }
 
 #[test]
+fn what_is_piped_is_said_after_the_prompt() {
+    let scribe = Scribe::new();
+    let model = tiny_chat();
+    let common = ["-m", &model, "--json", "--max-tokens", "1", "--temperature", "0"];
+    let prompt_tokens = |prompt: &[&str], piped: &[u8]| {
+        let mut command = scribe.command(&[&["chat"], prompt, &common[..]].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(piped).unwrap();
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        report["prompt_tokens"].as_u64().unwrap()
+    };
+    let together = prompt_tokens(&["-p", "Summarize"], b"a note\n");
+    assert_eq!(together, prompt_tokens(&["-p", "Summarize\n\na note"], b""));
+    assert!(together > prompt_tokens(&["-p", "Summarize"], b"\n"));
+}
+
+#[test]
 fn more_is_said_when_it_is_asked_for() {
     let model = tiny_chat();
     let ran = Scribe::new().run(&["chat", "-v", "-p", "Hello", "-m", &model, "--max-tokens", "3"]);
