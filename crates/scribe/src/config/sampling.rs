@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn another_answer_is_drawn_even_where_the_first_one_is_not() {
         let greedy = Sampling { temperature: 0.0, top_k: 7, ..Sampling::default() };
-        let another = super::another(&greedy);
-        assert_eq!((another.temperature, another.top_p, another.top_k), (0.2, 0.9, 7));
+        let drawn = another(&greedy);
+        assert_eq!((drawn.temperature, drawn.top_p, drawn.top_k), (0.2, 0.9, 7));
         let warm = Sampling { temperature: 0.7, ..Sampling::default() };
-        assert_eq!(super::another(&warm), warm);
+        assert_eq!(another(&warm), warm);
     }
 }

@@ -22,7 +22,7 @@ const STDIN_BYTES_MAX: u64 = 1 << 20;
 /// What to say, and to whom.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe chat\n  scribe chat -p \"Write a haiku about \
-                        rust\"\n  scribe chat -p \"Summarize this:\" < notes.txt\n  echo \"What is \
+                        rust\"\n  cat notes.txt | scribe chat -p \"Summarize:\"\n  echo \"What is \
                         a token?\" | scribe chat --system \"Answer briefly\" --json\n\nA sampling value \
                         that no option gives is the model's own: from generation_config.json \
                         beside its weights, else from the catalogue, else one that changes \

@@ -54,9 +54,11 @@ fn more_is_said_when_it_is_asked_for() {
 #[test]
 fn out_of_range_options_are_refused_by_name() {
     let model = tiny_chat();
-    for (model, option) in [(model.as_str(), "--temperature=-1"), ("./absent.gguf", "--top-p=2")] {
-        let ran = Scribe::new().run(&["chat", "-p", "Hello", "-m", model, option]);
-        let name = option[2..].split_once('=').unwrap().0.replace('-', "_");
+    for (model, option, value) in
+        [(model.as_str(), "--temperature", "-1"), ("./absent.gguf", "--top-p", "2")]
+    {
+        let ran = Scribe::new().run(&["chat", "-p", "Hello", "-m", model, option, value]);
+        let name = option[2..].replace('-', "_");
         assert_eq!(ran.code, 2, "a wrong option is told before any model is looked for");
         assert!(ran.err.starts_with(&format!("error: `{name}` must be ")), "{}", ran.err);
     }
