@@ -90,6 +90,14 @@ fn benches_print_rows_in_the_columns_of_llama_bench() {
         assert!(row["tokens_per_second"].as_f64().unwrap() > 0.0);
         assert_eq!(row["latency"].is_null(), test != "serve");
     }
+    for (option, most) in [(&[][..], "choose --tokens up to "), (&["--context-tokens", "64"], "63")]
+    {
+        let arguments = ["bench", "decode", "-m", &model, "--tokens", "1000000"];
+        let ran = scribe.run(&[&arguments[..], option].concat());
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains("1000000 tokens do not fit into a context"), "{}", ran.err);
+        assert!(ran.err.contains(most), "{}", ran.err);
+    }
     let ran = scribe.run(&["bench", "decode", "-m", &model, "--tokens", "4", "--repetitions", "1"]);
     let header = ran.out.lines().next().unwrap();
     assert_eq!(header, "| model | size | params | kernels | threads | test | t/s |");
