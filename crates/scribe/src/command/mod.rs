@@ -37,7 +37,7 @@ const HABITS: [(&str, &str); 7] = [
     ("show", "scribe models show"),
     ("rm", "scribe models remove"),
     ("remove", "scribe models remove"),
-    ("run", "scribe chat --model"),
+    ("run", "scribe chat --model NAME"),
 ];
 
 /// Where `scribe serve` listens when nothing else is asked for.

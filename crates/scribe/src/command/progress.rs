@@ -156,7 +156,7 @@ impl Work {
         // What was here before took no time now.
         let speed = done.saturating_sub(self.before).saturating_mul(1000) / milliseconds.max(1);
         if elapsed >= PACE_AFTER && speed > 0 {
-            let left = match self.total.saturating_sub(done) / speed {
+            let left = match self.total.saturating_sub(done).div_ceil(speed) {
                 seconds @ ..120 => format!("{seconds} s"),
                 seconds @ ..7200 => format!("{} min", seconds / 60),
                 seconds => format!("{} h", seconds / 3600),

@@ -106,12 +106,20 @@ pub(crate) fn count<const MOST: usize>(text: &str) -> Result<NonZeroUsize, Strin
     number.ok_or_else(|| format!("it must be a whole number from 1 to {MOST}"))
 }
 
+/// Reads a number that has no sign.
+pub(crate) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.trim().parse().map_err(|_| "it must be a whole number, 0 or larger".to_owned())
+}
+
 /// Reads what an environment variable says of an option that is on or off.
 fn truth(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
         "" | "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("it must be 1 or 0, true or false, yes or no, on or off".into()),
+        _ => {
+            Err("its variable or setting must be 1 or 0, true or false, yes or no, on or off"
+                .into())
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use chat::Sampling;
 use clap::Args;
 
+use super::whole;
 use crate::command::Failure;
 
 /// Heading of these options.
@@ -37,7 +38,7 @@ pub struct SamplingOptions {
 
     /// Draw from the K most probable tokens; 0 = from all [default: the model's]
     #[arg(long, env = "SCRIBE_TOP_K", value_name = "K", hide_env_values = true,
-          help_heading = SAMPLING)]
+          value_parser = whole::<usize>, help_heading = SAMPLING)]
     pub top_k: Option<usize>,
 
     /// Draw from the fewest tokens whose probabilities reach P [default: the model's]
@@ -58,12 +59,12 @@ pub struct SamplingOptions {
     /// The same seed draws the same answer; at temperature 0 nothing is drawn [default: another one
     /// each time]
     #[arg(long, env = "SCRIBE_SEED", value_name = "N", hide_env_values = true,
-          help_heading = SAMPLING)]
+          value_parser = whole::<u64>, help_heading = SAMPLING)]
     pub seed: Option<u64>,
 
     /// Most tokens of an answer [default: as many as fit]
     #[arg(long, env = "SCRIBE_MAX_TOKENS", value_name = "N", hide_env_values = true,
-          help_heading = SAMPLING)]
+          value_parser = whole::<usize>, help_heading = SAMPLING)]
     pub max_tokens: Option<usize>,
 }
 

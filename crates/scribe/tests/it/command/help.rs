@@ -101,7 +101,7 @@ fn habits_from_elsewhere_are_told_the_command_here() {
     for (typed, meant) in [
         ("pull", "scribe models pull"),
         ("list", "scribe models list"),
-        ("run", "scribe chat --model"),
+        ("run", "scribe chat --model NAME"),
     ] {
         let ran = scribe.run(&[typed, "smollm2-135m-instruct"]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
