@@ -14,7 +14,10 @@ use engine::{Dtype, Tensor, dtype};
 
 use crate::config::{CONFIG_BYTES_MAX, Config};
 use crate::error::Error;
-use crate::names::Convention;
+use crate::names::{Convention, Global};
+
+/// Rows of head and embedding that are compared.
+const ROWS_COMPARED: u64 = 4;
 
 /// Where a model lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,19 @@ impl Checkpoint {
         self.tensors().map(|tensor| tensor.bytes).sum()
     }
 
+    /// How many weights differ from each other: a head that repeats the embedding counts once.
+    pub(crate) fn parameters(&self) -> Result<u64, Error> {
+        let all = self.tensors().map(TensorInfo::elements).sum();
+        let convention = self.convention();
+        let names = [Global::Embedding, Global::Head].map(|weight| convention.global(weight));
+        let [Some(embedding), Some(head)] = names.map(|name| self.find(name)) else {
+            return Ok(all);
+        };
+        let repeats = embedding.shape == head.shape
+            && are_parallel(&self.first_rows(embedding)?, &self.first_rows(head)?);
+        Ok(if repeats { all - head.elements() } else { all })
+    }
+
     /// The element type of a tensor of exactly this shape.
     pub(crate) fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype, Error> {
         self.look_up(name, shape).map(|(_, dtype)| dtype)
@@ -91,10 +107,7 @@ impl Checkpoint {
     /// The bytes of a tensor of exactly this shape.
     pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), Error> {
         let (info, dtype) = self.look_up(name, shape)?;
-        let bytes = match &self.container {
-            Container::Gguf(file) => file.read(info)?,
-            Container::Folder(folder) => folder.read(info)?,
-        };
+        let bytes = self.bytes(info)?;
         self.used.insert(name.to_owned());
         Ok((dtype, bytes))
     }
@@ -150,6 +163,27 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// The first rows of a matrix as numbers; none of a type that cannot be computed.
+    fn first_rows(&self, matrix: &TensorInfo) -> Result<Vec<f32>, Error> {
+        let (Some(kind), [out, _]) = (engine_type(matrix.dtype), matrix.shape.as_slice()) else {
+            return Ok(Vec::new());
+        };
+        // Rows are whole blocks, so that the first ones are the first bytes.
+        let rows = ROWS_COMPARED.min(*out);
+        let bytes = matrix.bytes / (*out).max(1) * rows;
+        let bytes = self.bytes(&TensorInfo { bytes, ..matrix.clone() })?;
+        let mut values = vec![0.0; bytes.len() / kind.block_bytes() * kind.block_elements()];
+        dtype::dequantize_row(kind, &bytes, &mut values);
+        Ok(values)
+    }
+
+    fn bytes(&self, tensor: &TensorInfo) -> Result<Vec<u8>, Error> {
+        Ok(match &self.container {
+            Container::Gguf(file) => file.read(tensor)?,
+            Container::Folder(folder) => folder.read(tensor)?,
+        })
+    }
+
     fn look_up(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, Dtype), Error> {
         let info = self.find(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
         let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
@@ -179,6 +213,16 @@ impl Checkpoint {
     }
 }
 
+/// Whether two vectors are equal but for rounding to few bits: their cosine is 1 but for two
+/// hundredths. That of different matrices is near 0.
+fn are_parallel(left: &[f32], right: &[f32]) -> bool {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    left.len() == right.len()
+        && dot(left, right) > 0.98 * (dot(left, left) * dot(right, right)).sqrt()
+}
+
 fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -203,4 +247,26 @@ fn engine_type(stored: StoredType) -> Option<Dtype> {
         StoredType::Q6K => Dtype::Q6K,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_repeats_the_embedding_counts_once() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+        let open = |name: &str| Checkpoint::open(&Source::detect(&fixtures.join(name))).unwrap();
+        let untied = open("tiny-chat.gguf");
+        let all: u64 = untied.tensors().map(TensorInfo::elements).sum();
+        assert_eq!(untied.parameters().unwrap(), all);
+        // The embedding again, rounded to eight bits, as quantizers write it.
+        let embedding = untied.find("token_embd.weight").unwrap();
+        let rows = untied.first_rows(embedding).unwrap();
+        let rounded: Vec<f32> = rows.iter().map(|x| (x * 64.0).round() / 64.0).collect();
+        assert!(!rows.is_empty() && are_parallel(&rows, &rounded));
+        let other: Vec<f32> = rows.iter().rev().copied().collect();
+        assert!(!are_parallel(&rows, &other) && !are_parallel(&rows, &[]));
+        assert!(!are_parallel(&[0.0; 4], &[0.0; 4]), "nothing is known of zeros");
+    }
 }

@@ -16,10 +16,11 @@ pub struct Outline {
     config: Config,
     kernels: KernelPath,
     weights_bytes: u64,
+    parameters: u64,
 }
 
 impl Outline {
-    /// Reads configuration and table of tensors, and no weight.
+    /// Reads configuration and table of tensors, and a few rows of weights at most.
     ///
     /// # Errors
     ///
@@ -30,7 +31,9 @@ impl Outline {
 
     pub(crate) fn of(device: &Device, checkpoint: &Checkpoint) -> Result<Self, Error> {
         let weights_bytes = weights::packed_bytes(checkpoint)?;
-        Ok(Self { config: checkpoint.config().clone(), kernels: device.kernels(), weights_bytes })
+        let parameters = checkpoint.parameters()?;
+        let (config, kernels) = (checkpoint.config().clone(), device.kernels());
+        Ok(Self { config, kernels, weights_bytes, parameters })
     }
 
     /// The model's shape.
@@ -43,6 +46,13 @@ impl Outline {
     #[must_use]
     pub fn weights_bytes(&self) -> u64 {
         self.weights_bytes
+    }
+
+    /// How many weights the model has. A head that repeats the embedding counts once, also where a
+    /// quantizer wrote it a second time in another type.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.parameters
     }
 
     /// The context window of a batch: never longer than the model's own.

@@ -155,6 +155,7 @@ impl Outline {
         let model = model::Outline::read(&device, &Source::detect(&located.path))?;
         let mut details = describe(&located.path)?;
         details.architecture = model.config().architecture.gguf_name().to_owned();
+        details.parameters = model.parameters();
         details.sha256.clone_from(&located.sha256);
         let chat_format = options.chat_format;
         Ok(Self { located: located.clone(), device, model, details, chat_format })
@@ -256,23 +257,56 @@ fn generation_config(path: &Path) -> SamplingDefaults {
         .unwrap_or_default()
 }
 
-/// Size, number and storage of the weights.
+/// Size and storage of the weights.
 fn describe(path: &Path) -> Result<ModelDetails, Error> {
-    let mut tensors: Vec<TensorInfo> = if path.is_dir() {
-        SafetensorsFolder::open(path)?.tensors().cloned().collect()
+    let details = if path.is_dir() {
+        let tensors: Vec<_> = SafetensorsFolder::open(path)?.tensors().cloned().collect();
+        let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
+        let quantization = most_common_type(tensors);
+        ModelDetails { bytes, format: "safetensors", quantization, ..ModelDetails::default() }
     } else {
-        Gguf::open(path)?.header().tensors().to_vec()
+        let file = Gguf::open(path)?;
+        let header = file.header();
+        // The file's own word: quantizers mix types, so that the most common one may mislead.
+        let stated = header.metadata().u64("general.file_type").ok().flatten();
+        let quantization = stated
+            .and_then(file_type)
+            .map_or_else(|| most_common_type(header.tensors().to_vec()), str::to_owned);
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        ModelDetails { bytes, format: "gguf", quantization, ..ModelDetails::default() }
     };
-    let parameters = tensors.iter().map(TensorInfo::elements).sum();
-    let bytes = tensors.iter().map(|tensor| tensor.bytes).sum();
-    // The type that holds most of the weights gives the model its name: Q4_1, BF16, …
+    Ok(details)
+}
+
+/// The type that holds most of the weights: Q4_1, BF16, …
+fn most_common_type(mut tensors: Vec<TensorInfo>) -> String {
     tensors.sort_by_key(|tensor| tensor.dtype.name());
-    let quantization = tensors
+    tensors
         .chunk_by(|left, right| left.dtype == right.dtype)
         .max_by_key(|group| group.iter().map(TensorInfo::elements).sum::<u64>())
-        .map_or_else(String::new, |group| group[0].dtype.name().to_owned());
-    let format = if path.is_dir() { "safetensors" } else { "gguf" };
-    Ok(ModelDetails { parameters, bytes, format, quantization, ..ModelDetails::default() })
+        .map_or_else(String::new, |group| group[0].dtype.name().to_owned())
+}
+
+/// The name of a `general.file_type`, where its types can be computed here.
+///
+/// Source: `enum llama_ftype` of llama.h.
+fn file_type(id: u64) -> Option<&'static str> {
+    Some(match id {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        7 => "Q8_0",
+        8 => "Q5_0",
+        9 => "Q5_1",
+        14 => "Q4_K_S",
+        15 => "Q4_K_M",
+        16 => "Q5_K_S",
+        17 => "Q5_K_M",
+        18 => "Q6_K",
+        32 => "BF16",
+        _ => return None,
+    })
 }
 
 fn modified_seconds(path: &Path) -> u64 {

@@ -258,6 +258,7 @@ fn without_controls(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn bytes_for_people(bytes: u64) -> String {
     match bytes {
+        1_000_000_000_000.. => format!("{} TB", tenths(bytes, 1_000_000_000_000)),
         1_000_000_000.. => format!("{} GB", tenths(bytes, 1_000_000_000)),
         1_000_000.. => format!("{} MB", tenths(bytes, 1_000_000)),
         1_000.. => format!("{} kB", tenths(bytes, 1_000)),
@@ -291,6 +292,7 @@ mod tests {
         assert_eq!(bytes_for_people(999), "999 B");
         assert_eq!(bytes_for_people(98_362_432), "98.4 MB");
         assert_eq!(bytes_for_people(2_950_000_000), "3.0 GB");
+        assert_eq!(bytes_for_people(100 << 40), "110.0 TB");
     }
 
     #[test]

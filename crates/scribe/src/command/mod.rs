@@ -18,7 +18,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ColorChoice as ClapColor, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    ArgAction, ColorChoice as ClapColor, CommandFactory, FromArgMatches, Parser, Subcommand,
+};
 
 use crate::config::GlobalOptions;
 use crate::config::file::Settings;
@@ -26,6 +28,17 @@ use crate::fetch::{Catalogue, Library};
 use crate::terminal::{Terminal, TerminalOptions};
 
 pub use failure::{Exit, Failure};
+
+/// What people type who come from Ollama, and what it is here.
+const HABITS: [(&str, &str); 7] = [
+    ("pull", "scribe models pull"),
+    ("list", "scribe models list"),
+    ("ls", "scribe models list"),
+    ("show", "scribe models show"),
+    ("rm", "scribe models remove"),
+    ("remove", "scribe models remove"),
+    ("run", "scribe chat --model NAME"),
+];
 
 /// Where `scribe serve` listens when nothing else is asked for.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
@@ -42,7 +55,6 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
     after_help = "Examples:\n  scribe                     Chat in the browser at \
                   http://127.0.0.1:8080\n  scribe chat                Chat in this terminal\n  \
                   scribe models list         See which models there are",
-    disable_help_subcommand = true,
     infer_subcommands = false,
     propagate_version = true,
     max_term_width = 100
@@ -155,6 +167,7 @@ fn run(arguments: &[OsString]) -> u8 {
 /// Parses the command line; without a command, it is one for `serve`.
 fn parse(arguments: &[OsString], settings: &Settings) -> Result<Cli, clap::Error> {
     let command = settings.apply(Cli::command().color(early_color(arguments)));
+    let command = with_negative_numbers(command);
     match command.clone().try_get_matches_from(arguments) {
         Ok(matches) => {
             let cli = Cli::from_arg_matches(&matches)?;
@@ -163,11 +176,34 @@ fn parse(arguments: &[OsString], settings: &Settings) -> Result<Cli, clap::Error
             }
         }
         Err(error) if is_before_any_command(&error, arguments, &command) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(with_habit(error)),
     }
     let mut arguments = arguments.to_vec();
     arguments.insert(arguments.len().min(1), "serve".into());
     Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// The command with options that take `-1` as their value: that it is out of range is told by
+/// whoever knows the range.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes = matches!(arg.get_action(), ArgAction::Set) && arg.get_long().is_some();
+        arg.allow_negative_numbers(takes)
+    });
+    command.mut_subcommands(with_negative_numbers)
+}
+
+/// The error with the command that was meant, where a habit from elsewhere was typed.
+fn with_habit(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    if let Some((_, meant)) = HABITS.iter().find(|(habit, _)| habit == typed) {
+        let hint = format!("that is `{meant}` here").into();
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+    }
+    error
 }
 
 /// Whether an option is unknown that stands before every command: it may be one of `serve`.

@@ -10,8 +10,8 @@ use super::{Failure, Session};
 use crate::config::EngineOptions;
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
-use crate::fetch::{Found, Installed, Library};
-use crate::loading::{self, Loaded, Located, Outline, SamplingDefaults};
+use crate::fetch::{Catalogue, Found, Installed, Library};
+use crate::loading::{self, Loaded, Located, Outline};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -121,7 +121,7 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
     let is_name = is_model_name(&name)
         && (library.catalogue().get(&name).is_some() || library.find(&name)?.is_some());
     if !is_name && (path.exists() || name.contains('/') || name.ends_with(".gguf")) {
-        return locate_path(path);
+        return locate_path(library.catalogue(), path);
     }
     let installed = ensure(session, &library, &name, false)?;
     let sampling = library.catalogue().get(&name).map(|entry| entry.sampling).unwrap_or_default();
@@ -132,7 +132,7 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
     Ok(Located { name, path: installed.path(), sampling, sha256 })
 }
 
-fn locate_path(path: &Path) -> Result<Located, Failure> {
+fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there is no model at `{}`", path.display()),
@@ -149,8 +149,11 @@ fn locate_path(path: &Path) -> Result<Located, Failure> {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let stem = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
-    let sampling = SamplingDefaults::default();
-    Ok(Located { name, path: absolute, sampling, sha256: None })
+    // A model of the catalogue is advised alike, however it came here.
+    let known = catalogue.recognize(&absolute);
+    let sampling = known.map(|entry| entry.sampling).unwrap_or_default();
+    let sha256 = known.and_then(Entry::sha256).map(str::to_owned);
+    Ok(Located { name, path: absolute, sampling, sha256 })
 }
 
 /// Looks at a model without reading its weights.
@@ -243,22 +246,39 @@ fn list(session: &mut Session, library: &Library) -> Result<(), Failure> {
                 bytes_for_people(row.bytes),
                 row.license,
                 state.into(),
-                row.title,
             ]
         })
         .collect();
-    session.terminal.table(&["NAME", "SIZE", "LICENSE", "STATE", "TITLE"], &rows)?;
+    session.terminal.table(&["NAME", "SIZE", "LICENSE", "STATE"], &rows)?;
     Ok(())
 }
 
 fn pull(session: &mut Session, library: &Library, arguments: PullArguments) -> Result<(), Failure> {
     let name = arguments.name.unwrap_or_else(|| library.catalogue().default.clone());
-    let installed = ensure(session, library, &name, arguments.trust_first_use)?;
+    let installed = match library.find(&name)? {
+        Some(installed) => verified(session, installed)?,
+        None => ensure(session, library, &name, arguments.trust_first_use)?,
+    };
     if session.terminal.wants_json() {
         return show(session, library, &name);
     }
     session.terminal.line(installed.path().display())?;
     Ok(())
+}
+
+/// A model that is here already, after a look at every byte: whoever pulls it again doubts it.
+fn verified(session: &mut Session, installed: Installed) -> Result<Installed, Failure> {
+    let name = &installed.manifest.name;
+    let mut progress = Progress::new(&mut session.terminal);
+    progress.begin(format!("checking {name}"), 0, installed.bytes());
+    let checked = installed.verify(&mut |bytes| progress.advance(bytes));
+    drop(progress);
+    checked.map_err(|error| Failure {
+        hint: Some(format!("`scribe models remove {name}`, then `scribe models pull {name}`")),
+        ..error.into()
+    })?;
+    session.terminal.note(format_args!("{name} is here already and has the right sha256"));
+    Ok(installed)
 }
 
 fn show(session: &mut Session, library: &Library, name: &str) -> Result<(), Failure> {

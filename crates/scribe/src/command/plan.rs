@@ -81,10 +81,15 @@ pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Fa
             total_bytes: plan.total_bytes(),
             available_bytes: available_memory_bytes(),
         })?;
-        return Ok(());
+    } else {
+        for line in lines(&outline, &batch, &plan) {
+            terminal.line(line)?;
+        }
     }
-    for line in lines(&outline, &batch, &plan) {
-        terminal.line(line)?;
+    // A plan may be for another machine; on this one the model would be refused.
+    if let Err(Failure { error: Some(error), hint, .. }) = check_memory(terminal, &outline, &batch)
+    {
+        terminal.warn(format_args!("{error}; {}", hint.unwrap_or_default()));
     }
     Ok(())
 }
@@ -159,6 +164,12 @@ fn lines(outline: &Outline, batch: &BatchOptions, plan: &MemoryPlan) -> Vec<Stri
             plan.cache_tokens,
             people(plan.workspace_bytes)
         ),
-        format!("{} slots, {} tokens of context each", batch.slots, batch.context_tokens),
+        match batch.slots {
+            1 => format!("1 slot, {} tokens of context", batch.context_tokens),
+            slots => format!(
+                "{slots} slots share the cache, up to {} tokens of context each",
+                batch.context_tokens
+            ),
+        },
     ]
 }

@@ -1,66 +1,99 @@
 //! Progress of long work: a bar on a terminal, a line every few seconds on a pipe.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fetch::Event;
+use crate::fetch::{Event, SourceError};
 use crate::terminal::{Terminal, bytes_for_people};
 
 /// Time between two lines on a pipe.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What a bar looks like.
-const TEMPLATE: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} \
-                        {decimal_bytes_per_sec} {eta}";
+/// Time between two looks of a bar.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Shows how far a number of bytes has come.
+/// Before this time, what is left can only be guessed.
+const PACE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a bar looks like: the label takes what the terminal's width leaves.
+const TEMPLATE: &str = "{wide_msg} [{bar:12}] {prefix}";
+
+/// Shows how far a piece of work has come.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
     terminal: &'a mut Terminal,
-    label: String,
-    total: u64,
+    work: Work,
     bar: Option<ProgressBar>,
-    last_line: Instant,
+    shown: Instant,
+}
+
+/// A piece of work.
+#[derive(Debug)]
+struct Work {
+    label: String,
+    unit: Unit,
+    /// What was done before the work began.
+    before: u64,
+    total: u64,
+    begun: Instant,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Bytes,
+    Tokens,
 }
 
 impl<'a> Progress<'a> {
     /// Progress that shows nothing until it is told of some work.
     pub(crate) fn new(terminal: &'a mut Terminal) -> Self {
-        Self { terminal, label: String::new(), total: 0, bar: None, last_line: Instant::now() }
+        let work = Work::new(String::new(), Unit::Bytes, 0, 0);
+        Self { terminal, work, bar: None, shown: Instant::now() }
     }
 
     /// Begins a piece of work of `total` bytes, `done` of which are done.
     pub(crate) fn begin(&mut self, label: impl Into<String>, done: u64, total: u64) {
+        self.draw(Work::new(label.into(), Unit::Bytes, done, total));
+    }
+
+    /// Begins a piece of work of `total` tokens.
+    pub(crate) fn begin_tokens(&mut self, label: impl Into<String>, total: u64) {
+        self.draw(Work::new(label.into(), Unit::Tokens, 0, total));
+    }
+
+    fn draw(&mut self, work: Work) {
         self.end();
-        self.label = label.into();
-        self.total = total;
-        self.last_line = Instant::now();
+        self.work = work;
+        self.shown = Instant::now();
         if self.terminal.is_live() {
-            let bar = ProgressBar::new(total).with_position(done);
-            bar.reset_eta();
+            let bar = ProgressBar::new(self.work.total).with_position(self.work.before);
             // A test parses the template; indicatif's own style would do as well.
             if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_message(self.label.clone());
+            bar.set_message(self.work.label.clone());
+            bar.set_prefix(self.work.state(self.work.before));
             self.bar = Some(bar);
         }
     }
 
-    /// Tells that `done` bytes of the work are done.
+    /// Tells that `done` bytes or tokens of the work are done.
     pub(crate) fn advance(&mut self, done: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-        } else if self.last_line.elapsed() >= LINE_INTERVAL {
-            self.last_line = Instant::now();
-            let percent = u128::from(done) * 100 / u128::from(self.total.max(1));
-            self.terminal.note(format_args!(
-                "{}: {percent} % ({} of {})",
-                self.label,
-                bytes_for_people(done),
-                bytes_for_people(self.total)
-            ));
+        let interval = if self.bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
+        if self.shown.elapsed() < interval {
+            return;
+        }
+        self.shown = Instant::now();
+        let state = self.work.state(done);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_prefix(state);
+                bar.set_position(done);
+            }
+            None => self.terminal.note(format_args!("{}: {state}", self.work.label)),
         }
     }
 
@@ -79,26 +112,74 @@ impl<'a> Progress<'a> {
                     .note(format_args!("another scribe is fetching {model}; waiting for it"));
             }
             Event::Source { file, source, resumed_bytes, total_bytes } => {
-                if !self.terminal.is_live() {
-                    let resumed = match resumed_bytes {
-                        0 => String::new(),
-                        bytes => format!(", {} are here already", bytes_for_people(*bytes)),
-                    };
-                    let total = bytes_for_people(*total_bytes);
-                    self.terminal
-                        .note(format_args!("fetching {file} from {source}: {total}{resumed}"));
-                }
-                self.begin(format!("fetching {file} from {source}"), *resumed_bytes, *total_bytes);
+                let resumed = match resumed_bytes {
+                    0 => String::new(),
+                    bytes => format!(", {} are here already", bytes_for_people(*bytes)),
+                };
+                let total = bytes_for_people(*total_bytes);
+                self.terminal.note(format_args!("fetching {file} from {source}: {total}{resumed}"));
+                self.begin(*file, *resumed_bytes, *total_bytes);
             }
             Event::Advance { bytes } => self.advance(*bytes),
-            Event::SourceFailed { source, error } => {
+            // The last source that fails is told with all others, as an error.
+            Event::SourceFailed { next: None, .. } => self.end(),
+            Event::SourceFailed { source, error, next: Some(next) } => {
                 self.end();
-                self.terminal.warn(format_args!("{source}: {error}"));
+                if let SourceError::Connect { .. } = error {
+                    self.terminal.note(format_args!("{source} cannot be reached; trying {next}"));
+                } else {
+                    self.terminal.warn(format_args!("{source}: {error}; trying {next}"));
+                }
             }
             Event::Verified { file } => {
                 self.end();
                 self.terminal.note(format_args!("{file} is here and has the right sha256"));
             }
+        }
+    }
+}
+
+impl Work {
+    fn new(label: String, unit: Unit, before: u64, total: u64) -> Self {
+        Self { label, unit, before, total, begun: Instant::now() }
+    }
+
+    fn state(&self, done: u64) -> String {
+        self.state_after(done, self.begun.elapsed())
+    }
+
+    /// How much is done, how fast it went so far, and what is left at that pace.
+    fn state_after(&self, done: u64, elapsed: Duration) -> String {
+        let percent = u128::from(done) * 100 / u128::from(self.total.max(1));
+        let mut state = format!("{percent} % of {}", self.unit.amount(self.total));
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        // What was here before took no time now.
+        let speed = done.saturating_sub(self.before).saturating_mul(1000) / milliseconds.max(1);
+        if elapsed >= PACE_AFTER && speed > 0 {
+            let left = match self.total.saturating_sub(done).div_ceil(speed) {
+                seconds @ ..120 => format!("{seconds} s"),
+                seconds @ ..7200 => format!("{} min", seconds / 60),
+                seconds => format!("{} h", seconds / 3600),
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(state, ", {}/s, {left} left", self.unit.pace(speed));
+        }
+        state
+    }
+}
+
+impl Unit {
+    fn amount(self, count: u64) -> String {
+        match self {
+            Self::Bytes => bytes_for_people(count),
+            Self::Tokens => format!("{count} tokens"),
+        }
+    }
+
+    fn pace(self, count: u64) -> String {
+        match self {
+            Self::Bytes => bytes_for_people(count),
+            Self::Tokens => count.to_string(),
         }
     }
 }
@@ -116,5 +197,18 @@ mod tests {
     #[test]
     fn the_bar_can_be_drawn() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn the_pace_is_that_of_what_came_now() {
+        let work = Work::new(String::new(), Unit::Bytes, 90_000_000, 100_000_000);
+        assert_eq!(work.state_after(92_000_000, Duration::ZERO), "92 % of 100.0 MB");
+        let later = work.state_after(92_000_000, Duration::from_secs(2));
+        assert_eq!(later, "92 % of 100.0 MB, 1.0 MB/s, 8 s left");
+        let slow = work.state_after(90_001_000, Duration::from_secs(1));
+        assert_eq!(slow, "90 % of 100.0 MB, 1.0 kB/s, 2 h left");
+        let tokens = Work::new(String::new(), Unit::Tokens, 0, 640);
+        let half = tokens.state_after(320, Duration::from_secs(10));
+        assert_eq!(half, "50 % of 640 tokens, 32/s, 10 s left");
     }
 }

@@ -18,6 +18,9 @@ const PROJECT_FILE: &str = "scribe.toml";
 /// The person's own settings, in the XDG configuration folder.
 const USER_FILE: &str = "config.toml";
 
+/// The origin of a value that nobody set.
+pub const DEFAULT_ORIGIN: &str = "default";
+
 /// Values from settings files: for each command path and key, the value and its file.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -33,7 +36,7 @@ pub struct Setting {
     pub key: String,
     /// The value; `None` = decided when the command runs.
     pub value: Option<String>,
-    /// `environment`, a file's path, or `default`.
+    /// `environment`, a file's path, or [`DEFAULT_ORIGIN`].
     pub origin: String,
 }
 
@@ -76,13 +79,14 @@ impl Error {
         match self {
             Self::Unreadable { .. } => "give this user the right to read it, or remove it".into(),
             Self::Malformed { .. } => {
-                "a setting is written `key = value`; `scribe config show` lists the keys".into()
+                "a setting is written `key = value`; `scribe config show --all` lists the keys"
+                    .into()
             }
             Self::UnknownKey { suggestion: Some(near), .. } => {
-                format!("did you mean `{near}`? `scribe config show` lists the keys")
+                format!("did you mean `{near}`? `scribe config show --all` lists the keys")
             }
             Self::UnknownKey { suggestion: None, .. } => {
-                "`scribe config show` lists the keys".into()
+                "`scribe config show --all` lists the keys".into()
             }
         }
     }
@@ -209,7 +213,10 @@ impl Settings {
                 Some((value, origin)) => (Some(value), origin),
                 None => {
                     let default = arg.get_default_values().first();
-                    (default.map(|value| value.to_string_lossy().into_owned()), "default".into())
+                    (
+                        default.map(|value| value.to_string_lossy().into_owned()),
+                        DEFAULT_ORIGIN.into(),
+                    )
                 }
             };
             list.push(Setting { command: at.replace('.', " "), key, value, origin });

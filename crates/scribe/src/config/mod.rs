@@ -12,7 +12,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use crate::terminal::{ColorChoice, TerminalOptions};
@@ -40,18 +39,18 @@ pub struct GlobalOptions {
     pub color: ColorChoice,
 
     /// Print results as JSON on standard output
-    #[arg(long, global = true, env = "SCRIBE_JSON", value_parser = FalseyValueParser::new(),
+    #[arg(long, global = true, env = "SCRIBE_JSON", value_parser = truth,
           hide_env_values = true, help_heading = GLOBAL)]
     pub json: bool,
 
     /// Fetch nothing from the network
-    #[arg(long, global = true, env = "SCRIBE_OFFLINE", value_parser = FalseyValueParser::new(),
+    #[arg(long, global = true, env = "SCRIBE_OFFLINE", value_parser = truth,
           hide_env_values = true, help_heading = GLOBAL)]
     pub offline: bool,
 
     /// Show no progress bars
     #[arg(long, global = true, env = "SCRIBE_NO_PROGRESS",
-          value_parser = FalseyValueParser::new(), hide_env_values = true, help_heading = GLOBAL)]
+          value_parser = truth, hide_env_values = true, help_heading = GLOBAL)]
     pub no_progress: bool,
 
     /// Folder of models, history and settings [default: the XDG data folder]
@@ -110,6 +109,23 @@ pub(crate) const TOKENS_MAX: usize = 1 << 24;
 pub(crate) fn count<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.trim().parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
     number.ok_or_else(|| format!("it must be a whole number from 1 to {MOST}"))
+}
+
+/// Reads a number that has no sign.
+pub(crate) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.trim().parse().map_err(|_| "it must be a whole number, 0 or larger".to_owned())
+}
+
+/// Reads what an environment variable says of an option that is on or off.
+fn truth(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => {
+            Err("its variable or setting must be 1 or 0, true or false, yes or no, on or off"
+                .into())
+        }
+    }
 }
 
 /// A number of bytes, written `1234`, `512M`, `2G`; K, M, G and T are powers of 1024.

@@ -1,8 +1,10 @@
 //! The catalogue: which models can be pulled by name, from where, and with which digest.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
+use artifacts::hash;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -110,8 +112,7 @@ impl Catalogue {
     ///
     /// [`Error::Io`] if the file cannot be read, [`Error::Catalogue`] if it is not a catalogue.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
+        let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -146,6 +147,13 @@ impl Catalogue {
         names().min_by_key(distance).filter(|known| distance(known) <= known.len() / 3)
     }
 
+    /// The entry whose files lie at `path`, whatever they are called there: lengths first, so that
+    /// digests are computed where they may agree alone.
+    #[must_use]
+    pub fn recognize(&self, path: &Path) -> Option<&Entry> {
+        self.models.iter().find(|entry| entry.is_at(path))
+    }
+
     fn check(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
         for entry in &self.models {
@@ -172,6 +180,30 @@ impl Entry {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Digest of the model, where it is one file.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        match self.files.as_slice() {
+            [file] => file.sha256.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let place = |file: &FileEntry| match self.files.as_slice() {
+            [_] if path.is_file() => path.to_owned(),
+            _ => path.join(&file.name),
+        };
+        let long = |file: &FileEntry| {
+            fs::metadata(place(file)).is_ok_and(|metadata| metadata.len() == file.bytes)
+        };
+        let same = |file: &FileEntry| {
+            let digest = hash::file(&place(file), |_| ()).map(|(digest, _)| digest.to_string());
+            digest.ok().is_some_and(|digest| file.sha256.as_ref() == Some(&digest))
+        };
+        self.files.iter().all(long) && self.files.iter().all(same)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -337,6 +369,23 @@ mod tests {
             .assert_eq(&refusal("default = \"tiny\"", "default = \"huge\""));
         assert!(refusal("bytes = 4", "bytes = 4\nbite = 5").contains("unknown field `bite`"));
         assert!(refusal("sha256 = \"0", "sha256 = \"G").contains("64 lower case"));
+    }
+
+    #[test]
+    fn a_model_is_recognized_by_its_bytes_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let sha256 = hash::Digest::of(b"abcd").to_string();
+        let catalogue = Catalogue::parse(&ONE.replace(&"0".repeat(64), &sha256), "test").unwrap();
+        for (bytes, expected) in [(b"abcd", Some("tiny")), (b"abce", None)] {
+            let path = folder.path().join("renamed.gguf");
+            fs::write(&path, bytes).unwrap();
+            let entry = catalogue.recognize(&path);
+            assert_eq!(entry.map(|entry| entry.name.as_str()), expected);
+            assert_eq!(entry.and_then(Entry::sha256), expected.map(|_| sha256.as_str()));
+        }
+        assert!(catalogue.recognize(folder.path()).is_none(), "the file has another name there");
+        fs::write(folder.path().join("tiny.gguf"), b"abcd").unwrap();
+        assert!(catalogue.recognize(folder.path()).is_some());
     }
 
     #[test]

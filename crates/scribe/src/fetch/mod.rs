@@ -46,12 +46,14 @@ pub enum Event<'a> {
         /// Bytes so far, of the `total_bytes` of the source's event.
         bytes: u64,
     },
-    /// A source failed; the next one is tried, if there is one.
+    /// A source failed.
     SourceFailed {
         /// The source in a few words.
         source: &'a str,
         /// What went wrong.
         error: &'a SourceError,
+        /// The source that is tried next.
+        next: Option<&'a str>,
     },
     /// The file is whole and has the right digest.
     Verified {

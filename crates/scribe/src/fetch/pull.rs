@@ -128,7 +128,7 @@ fn fetch_file(
         fs::rename(&landed, &part).map_err(|error| Error::io("move", &landed, error))?;
     }
     let mut attempts = Vec::new();
-    for source in &file.sources {
+    for (index, source) in file.sources.iter().enumerate() {
         match fetch_from(source, file, &part, staging, watch) {
             Ok(sha256) => {
                 fs::rename(&part, &landed).map_err(|error| Error::io("move", &part, error))?;
@@ -145,8 +145,10 @@ fn fetch_file(
                 return Err(Error::Io { action, path, source });
             }
             Err(error) => {
-                watch(&Event::SourceFailed { source: &source.describe(), error: &error });
-                attempts.push((source.describe(), error));
+                let next = file.sources.get(index + 1).map(Source::describe);
+                let (source, next) = (source.describe(), next.as_deref());
+                watch(&Event::SourceFailed { source: &source, error: &error, next });
+                attempts.push((source, error));
             }
         }
     }

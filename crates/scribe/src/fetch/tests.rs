@@ -179,7 +179,8 @@ fn a_corrupt_download_is_removed_and_the_next_source_is_tried() {
     let mut failures = Vec::new();
     let installed = library
         .pull("tiny", PullOptions::default(), &mut |event| {
-            if let Event::SourceFailed { error, .. } = event {
+            if let Event::SourceFailed { error, next, .. } = event {
+                assert!(next.is_some());
                 failures.push(error.to_string());
             }
         })

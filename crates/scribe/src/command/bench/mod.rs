@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use model::SLOTS_MAX;
 use serde::Serialize;
 
-use super::{Failure, Session, models};
+use super::progress::Progress;
+use super::{Failure, Session, models, plan};
 use crate::config::{EngineOptions, TOKENS_MAX, count};
 use crate::loading::{Outline, Weights};
 use crate::terminal::{bytes_for_people, count_for_people};
@@ -115,6 +116,29 @@ impl<const TOKENS: usize> Setup<TOKENS> {
     }
 }
 
+impl Size {
+    /// Refuses more tokens than the context window has room for.
+    fn check(self, engine: &EngineOptions, outline: &Outline) -> Result<(), Failure> {
+        let native = outline.model.config().context_tokens;
+        let window = engine.context_tokens.map_or(native, usize::from).min(native);
+        if self.tokens < window {
+            return Ok(());
+        }
+        let more = if window < native { ", or a larger --context-tokens" } else { "" };
+        Err(Failure::usage(
+            format!("{} tokens do not fit into a context window of {window}", self.tokens),
+            format!("choose --tokens up to {}{more}", window - 1),
+        ))
+    }
+
+    /// What is read or written in all measurements together, the first one among them.
+    fn all_tokens(self) -> u64 {
+        (self.tokens as u64)
+            .saturating_mul(self.streams as u64)
+            .saturating_mul(self.repetitions as u64 + 1)
+    }
+}
+
 impl Row {
     fn new(weights: &Weights, test: String, samples: Vec<f64>, latency: Option<Latency>) -> Self {
         let (tokens_per_second, standard_deviation) = mean_and_deviation(&samples);
@@ -154,9 +178,21 @@ fn measure_weights(
 ) -> Result<(), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
     let outline = models::outline(&located, engine)?;
-    let batch = outline.batch_options(engine, size.streams)?;
+    let mut batch = outline.batch_options(engine, size.streams)?;
+    size.check(engine, &outline)?;
+    if engine.context_tokens.is_none() {
+        // One token more: a prompt to write after, or the one that ends reading.
+        batch.context_tokens = size.tokens + 1;
+        batch.cache_bytes = engine.cache_bytes.map(|size| size.0);
+    }
+    batch.prefix_reuse = false;
+    plan::check_memory(&mut session.terminal, &outline, &batch)?;
     let weights = models::load(session, outline, Outline::load)?;
-    let samples = measure(&weights, measure::Setup { engine, batch, size })?;
+    let mut progress = Progress::new(&mut session.terminal);
+    progress.begin_tokens(test.as_str(), size.all_tokens());
+    let setup = measure::Setup { batch, size, advance: &mut |tokens| progress.advance(tokens) };
+    let samples = measure(&weights, setup)?;
+    drop(progress);
     show(session, &Row::new(&weights, test, samples, None))
 }
 

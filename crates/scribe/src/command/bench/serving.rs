@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{Failure, Session, models, serve};
+use super::super::progress::Progress;
+use super::super::{Failure, Session, models, plan, serve};
 use super::{Latency, Size};
 use crate::config::EngineOptions;
 use crate::loading::Weights;
@@ -44,6 +45,8 @@ pub(super) fn run(
     let located = models::locate(session, engine.model.as_deref())?;
     let outline = models::outline(&located, engine)?;
     let batch = outline.batch_options(engine, size.streams)?;
+    size.check(engine, &outline)?;
+    plan::check_memory(&mut session.terminal, &outline, &batch)?;
     let loaded = models::load_to_chat(session, outline)?;
     let weights = loaded.weights.clone();
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
@@ -54,7 +57,10 @@ pub(super) fn run(
     let state = AppState::new(vec![served], web::ServeOptions::new(address));
     let (trigger, shutdown) = Shutdown::manual();
     let server = runtime.spawn(web::serve(state, listener, shutdown));
-    let measured = measure(address, size);
+    let mut progress = Progress::new(&mut session.terminal);
+    progress.begin_tokens("answering", size.all_tokens());
+    let measured = measure(address, size, |tokens| progress.advance(tokens));
+    drop(progress);
     trigger.advance();
     trigger.advance();
     runtime.block_on(server)?;
@@ -62,7 +68,12 @@ pub(super) fn run(
     Ok((weights, samples, latency))
 }
 
-fn measure(address: SocketAddr, size: Size) -> Result<(Vec<f64>, Latency), Failure> {
+/// `advance` hears how many tokens of all measurements are done.
+fn measure(
+    address: SocketAddr,
+    size: Size,
+    mut advance: impl FnMut(u64),
+) -> Result<(Vec<f64>, Latency), Failure> {
     let mut samples = Vec::with_capacity(size.repetitions);
     let mut firsts = Vec::new();
     for repetition in 0..=size.repetitions {
@@ -89,6 +100,7 @@ fn measure(address: SocketAddr, size: Size) -> Result<(Vec<f64>, Latency), Failu
         if repetition > 0 {
             samples.push(f64::from(tokens) / seconds);
         }
+        advance((repetition as u64 + 1) * size.tokens as u64 * size.streams as u64);
     }
     firsts.sort_by(f64::total_cmp);
     let at = |percent: usize| firsts[(firsts.len() - 1) * percent / 100];

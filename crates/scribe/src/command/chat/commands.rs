@@ -11,7 +11,7 @@ pub(super) const HELP: &str = "\
 /save FILE       write the conversation to a Markdown file
 /quit            leave (Ctrl-D does, too)
 \"\"\"              begins and ends a message of several lines
-Ctrl-C           stops an answer; twice leaves";
+Ctrl-C           stops an answer; at the prompt, twice leaves";
 
 /// Every command, for completion of slips.
 const NAMES: [&str; 6] = ["/help", "/new", "/retry", "/system", "/save", "/quit"];

@@ -21,10 +21,15 @@ const STDIN_BYTES_MAX: u64 = 1 << 20;
 /// What to say, and to whom.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe chat\n  scribe chat -p \"Write a haiku about \
-                        rust\"\n  echo \"What is a token?\" | scribe chat --system \"Answer \
-                        briefly\" --json")]
+                        rust\"\n  cat notes.txt | scribe chat -p \"Summarize:\"\n  echo \"What is \
+                        a token?\" | scribe chat --system \"Answer briefly\" --json\n\nA sampling value \
+                        that no option gives is the model's own: from generation_config.json \
+                        beside its weights, else from the catalogue, else one that changes \
+                        nothing (temperature 1). The default model takes the most probable \
+                        tokens, so that every seed gives the same answer; /retry draws at \
+                        temperature 0.2 and top-p 0.9, unless --temperature says otherwise.")]
 pub struct ChatOptions {
-    /// Say TEXT, print the answer and leave
+    /// Say TEXT, and after it what stands on standard input; print the answer and leave
     #[arg(short, long, value_name = "TEXT")]
     prompt: Option<String>,
 
@@ -41,10 +46,13 @@ pub struct ChatOptions {
 
 /// Talks until the person leaves, or says one thing.
 pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Failure> {
-    let once = match &options.prompt {
-        Some(text) => Some(text.clone()),
-        None if std::io::stdin().is_terminal() => None,
-        None => Some(read_stdin()?),
+    let piped = if std::io::stdin().is_terminal() { None } else { Some(read_stdin()?) };
+    let once = match (&options.prompt, piped) {
+        (Some(prompt), Some(text)) if !text.trim().is_empty() => {
+            Some(format!("{prompt}\n\n{text}"))
+        }
+        (Some(prompt), _) => Some(prompt.clone()),
+        (None, piped) => piped,
     };
     if once.as_deref().is_some_and(|text| text.trim().is_empty()) {
         return Err(Failure::usage(
@@ -58,7 +66,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
     let batch = outline.batch_options(&options.engine, 1)?;
     super::plan::check_memory(&mut session.terminal, &outline, &batch)?;
     let loaded = models::load_to_chat(session, outline)?;
-    let sampling = options.sampling.over(&loaded.sampling, random::bits());
+    let sampling = options.sampling.over(&loaded.sampling, random::seed());
     sampling.check(loaded.weights.model.config().vocab)?;
     let generator = Generator::start(
         loaded.weights.model.clone(),
@@ -81,7 +89,10 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
 
 fn read_stdin() -> Result<String, Failure> {
     let mut text = String::new();
-    std::io::stdin().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text)?;
+    let read = std::io::stdin().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text);
+    read.map_err(|error| {
+        Failure::broken(error, "send text in UTF-8").context("cannot read standard input")
+    })?;
     if text.len() as u64 > STDIN_BYTES_MAX {
         return Err(Failure::usage(
             format!("standard input is longer than {STDIN_BYTES_MAX} bytes"),

@@ -46,15 +46,16 @@ pub(super) fn run(session: &mut Session, talk: &mut Talk) -> Result<(), Failure>
             Input::Interrupt if interrupted => break Err(Failure::silent(Exit::Interrupted)),
             Input::Interrupt => {
                 interrupted = true;
-                session.terminal.note("Ctrl-C again, Ctrl-D or /quit leaves");
+                session.terminal.note("Ctrl-C again leaves, like Ctrl-D and /quit");
             }
             Input::Line { text, .. } if text.trim().is_empty() => interrupted = false,
             Input::Line { text, command } => {
+                interrupted = false;
                 // A history that cannot be kept is no reason to stop talking.
                 let _ = editor.add_history_entry(text.as_str());
                 match react(session, talk, text, command) {
                     Ok(Reaction::Leave) => break Ok(()),
-                    Ok(Reaction::Stay { stopped }) => interrupted = stopped,
+                    Ok(Reaction::Stay) => {}
                     Err(failure) if failure.exit == Exit::ClosedPipe => break Err(failure),
                     // One answer that fails does not end the conversation.
                     Err(failure) => {
@@ -75,7 +76,7 @@ pub(super) fn run(session: &mut Session, talk: &mut Talk) -> Result<(), Failure>
 /// What a line led to.
 enum Reaction {
     Leave,
-    Stay { stopped: bool },
+    Stay,
 }
 
 fn react(
@@ -89,13 +90,13 @@ fn react(
         None => talk.say(text),
         Some(Err(message)) => {
             terminal.note(message);
-            return Ok(Reaction::Stay { stopped: false });
+            return Ok(Reaction::Stay);
         }
         Some(Ok(ChatCommand::Quit)) => return Ok(Reaction::Leave),
         Some(Ok(ChatCommand::Retry)) => {
             if !talk.take_back() {
                 terminal.note("there is nothing to answer yet");
-                return Ok(Reaction::Stay { stopped: false });
+                return Ok(Reaction::Stay);
             }
         }
         Some(Ok(command)) => {
@@ -114,11 +115,13 @@ fn react(
                 }
                 _ => terminal.note(commands::HELP),
             }
-            return Ok(Reaction::Stay { stopped: false });
+            return Ok(Reaction::Stay);
         }
     }
-    let ended = talk.answer(terminal)?;
-    Ok(Reaction::Stay { stopped: ended == Ended::Interrupted })
+    if talk.answer(terminal)? == Ended::Interrupted {
+        terminal.note("stopped");
+    }
+    Ok(Reaction::Stay)
 }
 
 /// Reads one line, or several between two `"""`, which are a message whatever they begin with.

@@ -1,5 +1,6 @@
 //! The conversation in the terminal: what was said, the next answer, and stopping it.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use ::chat::context::Overflow;
@@ -10,6 +11,7 @@ use tokenizer::{ChatFormat, Conversation, Message, Role, Tokenizer};
 
 use super::super::Failure;
 use super::ChatOptions;
+use crate::config::sampling::another;
 use crate::loading::Loaded;
 use crate::terminal::Terminal;
 
@@ -20,7 +22,13 @@ pub(super) struct Talk {
     tokenizer: Tokenizer,
     format: ChatFormat,
     model: String,
-    sampling: Sampling,
+    /// How first answers are drawn.
+    first: Sampling,
+    /// How other answers to the same question are drawn.
+    other: Sampling,
+    seed: u64,
+    /// Whether the last message was answered before.
+    again: bool,
     max_tokens: Option<usize>,
     conversation: Conversation,
     runtime: tokio::runtime::Runtime,
@@ -62,7 +70,8 @@ struct Answer {
 }
 
 impl Talk {
-    /// A conversation that begins with the system message, if there is one.
+    /// A conversation that begins with the system message, if there is one. `sampling` is what the
+    /// options and the model's advice give together.
     pub(super) fn new(
         generator: Generator,
         loaded: &Loaded,
@@ -74,7 +83,10 @@ impl Talk {
             tokenizer: loaded.tokenizer.clone(),
             format: loaded.format.clone(),
             model: loaded.weights.name.clone(),
-            sampling,
+            seed: sampling.seed,
+            other: options.sampling.over(&another(&sampling), sampling.seed),
+            first: sampling,
+            again: false,
             max_tokens: options.sampling.max_tokens,
             conversation: Conversation::default(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
@@ -87,6 +99,7 @@ impl Talk {
 
     /// Adds what the person says.
     pub(super) fn say(&mut self, text: String) {
+        self.again = false;
         self.conversation.messages.push(Message::new(Role::User, text));
     }
 
@@ -109,8 +122,9 @@ impl Talk {
         match last.role {
             Role::Assistant => {
                 self.conversation.messages.pop();
+                self.again = true;
                 // The same seed would draw the same answer.
-                self.sampling.seed = self.sampling.seed.wrapping_add(1);
+                self.seed = self.seed.wrapping_add(1);
                 true
             }
             // An answer that failed left the question behind.
@@ -141,10 +155,12 @@ impl Talk {
         let mut stream = self.generator.submit(prepared.request)?;
         let mut answer = Answer::new();
         let ended = self.runtime.block_on(async {
+            // One for the whole answer: it also hears what comes while a piece is being shown.
+            let mut interrupt = pin!(tokio::signal::ctrl_c());
             loop {
                 let event = tokio::select! {
                     event = stream.next() => event,
-                    _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
+                    _ = &mut interrupt => return Ok(Ended::Interrupted),
                 };
                 match event {
                     Some(event) => answer.take(event, terminal)?,
@@ -163,7 +179,7 @@ impl Talk {
             self.conversation.messages.push(message);
         }
         if terminal.wants_json() {
-            let report = answer.report(&self.model, self.sampling.seed);
+            let report = answer.report(&self.model, self.seed);
             terminal.json_line(&report)?;
         } else {
             terminal.piece("\n")?;
@@ -174,11 +190,12 @@ impl Talk {
 
     /// The conversation in tokens, without the last question where that is refused.
     fn prepare(&mut self) -> Result<Prepared, Failure> {
+        let sampling = if self.again { &self.other } else { &self.first };
         let turn = Turn {
             conversation: self.conversation.clone(),
             overflow: Overflow::DropOldest,
             max_tokens: self.max_tokens,
-            sampling: self.sampling.clone(),
+            sampling: Sampling { seed: self.seed, ..sampling.clone() },
             ..Turn::default()
         };
         let context_tokens = self.generator.context_tokens();
@@ -300,7 +317,7 @@ mod tests {
         let (model, tokenizer) = (loaded.weights.model.clone(), loaded.tokenizer.clone());
         let queue = GeneratorOptions { batch, queue: 1 };
         let generator = Generator::start(model, tokenizer, queue).unwrap();
-        let mut talk = Talk::new(generator, &loaded, Sampling::default(), &options).unwrap();
+        let mut talk = Talk::new(generator, &loaded, Sampling::greedy(), &options).unwrap();
         let mut terminal = Terminal::silent();
         talk.say("far too long ".repeat(200));
         let refused = talk.answer(&mut terminal).unwrap_err();
@@ -309,5 +326,10 @@ mod tests {
         talk.say("Hi".to_owned());
         assert_eq!(talk.answer(&mut terminal).unwrap(), Ended::Whole);
         assert_eq!(talk.messages().len(), 2);
+        // Another answer is drawn, where the first one was the most probable; the next is not.
+        assert!(talk.take_back() && talk.again && talk.other.temperature > 0.0);
+        assert_eq!(talk.answer(&mut terminal).unwrap(), Ended::Whole);
+        talk.say("And?".to_owned());
+        assert!(!talk.again && talk.first.temperature == 0.0);
     }
 }

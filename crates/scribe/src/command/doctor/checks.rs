@@ -9,9 +9,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::Finding;
 use crate::command::Session;
 use crate::command::progress::Progress;
+use crate::command::serve;
 use crate::config::Kernels;
 use crate::fetch::{self, Found, Library};
 use crate::terminal::bytes_for_people;
+use crate::web::guard::check_exposure;
+
+/// What to do about a server that others could use.
+const KEY_FIX: &str = "set a key of 16 characters or more with --api-key-file FILE or \
+                       SCRIBE_API_KEY, or listen on 127.0.0.1";
 
 /// Less free memory than this does not hold the default model.
 const MEMORY_BYTES_MIN: u64 = 512 << 20;
@@ -117,6 +123,26 @@ pub(super) fn port(address: SocketAddr) -> Finding {
             )
         }
     }
+}
+
+/// Who could use `scribe serve` at this address.
+pub(super) fn exposure(address: SocketAddr, key_file: Option<&Path>) -> Finding {
+    let has_key = match serve::read_key(key_file) {
+        Ok(key) => key.is_some(),
+        Err(failure) => {
+            let error = failure.error.map_or_else(String::new, |error| format!("{error:#}"));
+            return Finding::broken("exposure", error, KEY_FIX);
+        }
+    };
+    let message = match (check_exposure(address, has_key), has_key) {
+        (Err(_), _) => {
+            let message = format!("others could use the model at {address} without a key");
+            return Finding::broken("exposure", format!("{message}; serve refuses"), KEY_FIX);
+        }
+        (Ok(()), true) => format!("{address} answers those who have the key"),
+        (Ok(()), false) => format!("{address} is reached from this machine alone"),
+    };
+    Finding::ok("exposure", message)
 }
 
 /// Whether wheels could be fetched.

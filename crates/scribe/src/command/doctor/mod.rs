@@ -3,6 +3,7 @@
 mod checks;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -24,6 +25,10 @@ pub struct DoctorOptions {
     #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
           value_parser = super::parse_address, value_name = "HOST:PORT", hide_env_values = true)]
     address: SocketAddr,
+
+    /// File with the key that `scribe serve` is to ask for
+    #[arg(long, env = "SCRIBE_API_KEY_FILE", value_name = "FILE", hide_env_values = true)]
+    api_key_file: Option<PathBuf>,
 
     /// Which kernels are to compute [default: the fastest that this CPU has]
     #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true)]
@@ -82,6 +87,7 @@ pub(super) fn run(session: &mut Session, options: &DoctorOptions) -> Result<(), 
         checks::data_folder(&data),
         checks::disk(&data),
         checks::port(options.address),
+        checks::exposure(options.address, options.api_key_file.as_deref()),
         checks::python(),
         checks::clock(),
     ];

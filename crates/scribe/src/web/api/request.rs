@@ -32,7 +32,7 @@ pub(super) fn sampling(fields: &Fields<'_>, model: &ServedModel) -> Result<Sampl
         repetition_penalty: number("repetition_penalty", 0.01..=10.0, defaults.repetition_penalty)?,
         presence_penalty: number("presence_penalty", -2.0..=2.0, defaults.presence_penalty)?,
         frequency_penalty: number("frequency_penalty", -2.0..=2.0, defaults.frequency_penalty)?,
-        seed: fields.seed("seed")?.unwrap_or_else(random::bits),
+        seed: fields.seed("seed")?.unwrap_or_else(random::seed),
         logit_bias: logit_bias(fields, model.tokenizer.vocabulary_len())?
             .unwrap_or_else(|| defaults.logit_bias.clone()),
     })

@@ -7,6 +7,8 @@ use chat::turn::{Prepared, Turn};
 use serde::{Deserialize, Serialize};
 use tokenizer::{Conversation, Message, Role};
 
+use crate::config::sampling::another;
+use crate::random;
 use crate::web::api::request::{MESSAGES_MAX, TEMPERATURE_MAX, prepare};
 use crate::web::error::ApiError;
 use crate::web::state::ServedModel;
@@ -50,6 +52,9 @@ pub(super) struct Question {
     /// Most tokens of the answer; nothing for as many as fit.
     #[serde(default)]
     pub(super) max_tokens: Option<usize>,
+    /// Whether an answer was given before, and another one is asked for.
+    #[serde(default)]
+    pub(super) again: bool,
 }
 
 impl Question {
@@ -93,9 +98,10 @@ impl Question {
             };
             Message::new(role, entry.content)
         }));
-        let mut sampling = model.sampling.clone();
+        let advice = &model.sampling;
+        let mut sampling = if self.again { another(advice) } else { advice.clone() };
         sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
-        sampling.seed = crate::random::bits();
+        sampling.seed = random::seed();
         Turn {
             conversation: Conversation { messages },
             overflow: Overflow::DropOldest,
@@ -163,6 +169,7 @@ impl Form {
     /// 400 if a number is none.
     pub(super) fn question(&self, mut entries: Vec<Entry>) -> Result<Option<Question>, ApiError> {
         let prompt = self.prompt.trim();
+        let answered = entries.last().is_some_and(|entry| entry.role == Author::Assistant);
         if self.regenerate {
             while entries.last().is_some_and(|entry| entry.role == Author::Assistant) {
                 entries.pop();
@@ -177,6 +184,7 @@ impl Form {
             system: self.system.clone(),
             temperature: number(&self.temperature, "temperature")?,
             max_tokens: number(&self.max_tokens, "max_tokens")?,
+            again: self.regenerate && answered,
         }))
     }
 }
@@ -223,6 +231,10 @@ mod tests {
         let form = Form { regenerate: true, ..Form::default() };
         let question = form.question(entries).expect("numbers").expect("a question");
         assert_eq!(question.messages, [Entry::user("a")]);
+        assert!(question.again);
+        // An answer that failed is asked for as if for the first time.
+        let question = form.question(vec![Entry::user("a")]).expect("numbers").expect("a question");
+        assert!(!question.again);
     }
 
     #[test]

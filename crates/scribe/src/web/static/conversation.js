@@ -45,10 +45,12 @@ export function clear() {
   keep();
 }
 
-/** Takes the last answer back, so that another one can be written. */
+/** Takes the last answer back, so that another one can be written; false if there is none. */
 export function dropAnswer() {
-  if (messages.at(-1)?.role === "assistant") messages.pop();
+  const answered = messages.at(-1)?.role === "assistant";
+  if (answered) messages.pop();
   keep();
+  return answered;
 }
 
 /**

@@ -49,8 +49,11 @@ function send(text) {
   void writeAnswer();
 }
 
-/** Asks for an answer to the conversation as it is and shows it while it is written. */
-async function writeAnswer() {
+/**
+ * Asks for an answer to the conversation as it is and shows it while it is written.
+ * @param {boolean} [again] whether there was one before, and another one is wanted
+ */
+async function writeAnswer(again = false) {
   const article = addArticle("assistant-message");
   const answer = new Answer(part(article, ".answer"), { whole: settings.whole, shown: shortcuts.follow });
   const state = { text: "", complete: false };
@@ -64,7 +67,7 @@ async function writeAnswer() {
   let retry = false;
   let refused = false;
   try {
-    await receive(article, answer, state, own.signal);
+    await receive(article, answer, state, again, own.signal);
     if (!state.complete) problem = words["error-broken-off"];
   } catch (error) {
     if (own.signal.aborted) await showStopped(article, answer, state.text);
@@ -80,7 +83,7 @@ async function writeAnswer() {
   composer.setBusy(false);
   if (retry) {
     article.remove();
-    return writeAnswer();
+    return writeAnswer(again);
   }
   if (refused) return takeBack(article, problem);
   if (problem) showProblem(article, problem);
@@ -106,14 +109,16 @@ function takeBack(article, problem) {
  * @param {HTMLElement} article
  * @param {Answer} answer
  * @param {{text: string, complete: boolean}} state
+ * @param {boolean} again
  * @param {AbortSignal} signal
  */
-async function receive(article, answer, state, signal) {
+async function receive(article, answer, state, again, signal) {
   const request = {
     messages: conversation.messages.map(({ role, content }) => ({ role, content })),
     system: settings.system,
     temperature: settings.temperature,
     max_tokens: settings.maxTokens,
+    again,
   };
   for await (const event of ask(request, signal)) {
     if (event.type === "error") throw new Refusal(event.message);
@@ -206,11 +211,11 @@ function newChat() {
 
 function regenerate() {
   if (running) return;
-  conversation.dropAnswer();
+  const again = conversation.dropAnswer();
   const last = list.lastElementChild;
   if (last?.classList.contains("assistant")) last.remove();
   composer.focus();
-  void writeAnswer();
+  void writeAnswer(again);
 }
 
 function editLast() {

@@ -26,6 +26,24 @@ fn the_same_seed_gives_the_same_answer_from_an_option_or_a_pipe() {
 }
 
 #[test]
+fn what_is_piped_is_said_after_the_prompt() {
+    let scribe = Scribe::new();
+    let model = tiny_chat();
+    let common = ["-m", &model, "--json", "--max-tokens", "1", "--temperature", "0"];
+    let prompt_tokens = |prompt: &[&str], piped: &[u8]| {
+        let mut command = scribe.command(&[&["chat"], prompt, &common[..]].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(piped).unwrap();
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        report["prompt_tokens"].as_u64().unwrap()
+    };
+    let together = prompt_tokens(&["-p", "Summarize"], b"a note\n");
+    assert_eq!(together, prompt_tokens(&["-p", "Summarize\n\na note"], b""));
+    assert!(together > prompt_tokens(&["-p", "Summarize"], b"\n"));
+}
+
+#[test]
 fn more_is_said_when_it_is_asked_for() {
     let model = tiny_chat();
     let ran = Scribe::new().run(&["chat", "-v", "-p", "Hello", "-m", &model, "--max-tokens", "3"]);
@@ -36,9 +54,11 @@ fn more_is_said_when_it_is_asked_for() {
 #[test]
 fn out_of_range_options_are_refused_by_name() {
     let model = tiny_chat();
-    for (model, option) in [(model.as_str(), "--temperature=-1"), ("./absent.gguf", "--top-p=2")] {
-        let ran = Scribe::new().run(&["chat", "-p", "Hello", "-m", model, option]);
-        let name = option[2..].split_once('=').unwrap().0.replace('-', "_");
+    for (model, option, value) in
+        [(model.as_str(), "--temperature", "-1"), ("./absent.gguf", "--top-p", "2")]
+    {
+        let ran = Scribe::new().run(&["chat", "-p", "Hello", "-m", model, option, value]);
+        let name = option[2..].replace('-', "_");
         assert_eq!(ran.code, 2, "a wrong option is told before any model is looked for");
         assert!(ran.err.starts_with(&format!("error: `{name}` must be ")), "{}", ran.err);
     }
@@ -84,6 +104,14 @@ fn benches_print_rows_in_the_columns_of_llama_bench() {
         assert_eq!(row["samples"].as_array().unwrap().len(), 2);
         assert!(row["tokens_per_second"].as_f64().unwrap() > 0.0);
         assert_eq!(row["latency"].is_null(), test != "serve");
+    }
+    for (option, most) in [(&[][..], "choose --tokens up to "), (&["--context-tokens", "64"], "63")]
+    {
+        let arguments = ["bench", "decode", "-m", &model, "--tokens", "1000000"];
+        let ran = scribe.run(&[&arguments[..], option].concat());
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains("1000000 tokens do not fit into a context"), "{}", ran.err);
+        assert!(ran.err.contains(most), "{}", ran.err);
     }
     let ran = scribe.run(&["bench", "decode", "-m", &model, "--tokens", "4", "--repetitions", "1"]);
     let header = ran.out.lines().next().unwrap();

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use expect_test::expect;
 use scribe::command::Cli;
 
-use super::Scribe;
+use super::{Ran, Scribe};
 
 #[test]
 fn short_help_lists_the_commands() {
@@ -27,6 +27,7 @@ fn short_help_lists_the_commands() {
           doctor       Check this machine, and say what to do about each finding
           config       Show the settings that hold, and where they come from
           completions  Print a completion script for a shell
+          help         Print this message or the help of the given subcommand(s)
     "]]
     .assert_eq(&commands);
 }
@@ -95,10 +96,29 @@ fn usage_errors_leave_with_2_and_know_the_nearest_word() {
 }
 
 #[test]
+fn habits_from_elsewhere_are_told_the_command_here() {
+    let scribe = Scribe::new();
+    for (typed, meant) in [
+        ("pull", "scribe models pull"),
+        ("list", "scribe models list"),
+        ("run", "scribe chat --model NAME"),
+    ] {
+        let ran = scribe.run(&[typed, "smollm2-135m-instruct"]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains(&format!("hint: that is `{meant}` here")), "{}", ran.err);
+        assert!(!ran.err.contains("similar"), "{}", ran.err);
+    }
+    let help = scribe.run(&["help", "models", "pull"]);
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    assert_eq!(help.out, scribe.run(&["models", "pull", "--help"]).out);
+}
+
+#[test]
 fn counts_out_of_range_are_told_with_the_range() {
     let scribe = Scribe::new();
     for (option, number, most) in [
         ("--slots", "0", "1024"),
+        ("--slots", "-1", "1024"),
         ("--slots", "1025", "1024"),
         ("--context-tokens", "0", "16777216"),
     ] {
@@ -110,6 +130,19 @@ fn counts_out_of_range_are_told_with_the_range() {
             ran.err
         );
     }
+}
+
+#[test]
+fn what_is_neither_true_nor_false_is_refused() {
+    let scribe = Scribe::new();
+    let run = |value| {
+        let mut command = scribe.command(&["models", "list"]);
+        Ran::from(command.env("SCRIBE_JSON", value).output().unwrap())
+    };
+    assert!(run("yes").out.starts_with('{') && !run("0").out.starts_with('{'));
+    let ran = run("banana");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("'banana'") && ran.err.contains("true or false"), "{}", ran.err);
 }
 
 #[test]
@@ -129,21 +162,23 @@ fn color_comes_when_it_is_asked_for_and_only_then() {
 fn settings_come_from_files_and_say_so() {
     let scribe = Scribe::new();
     std::fs::write(scribe.folder().join("scribe.toml"), "[serve]\nqueue = 7\n").unwrap();
-    let ran = scribe.run(&["config", "show", "--origin"]);
+    let ran = scribe.run(&["config", "show"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let queue = ran.out.lines().find(|line| line.contains(" queue ")).unwrap();
-    assert_eq!(
-        queue.split_whitespace().collect::<Vec<_>>(),
-        ["serve", "queue", "7", "scribe.toml"]
-    );
-    let threads = ran.out.lines().find(|line| line.contains(" threads ")).unwrap();
-    assert!(threads.ends_with("environment"), "{threads}");
+    let words = |key: &str| {
+        let line = ran.out.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(words("queue"), ["queue", "7", "scribe.toml", "serve"]);
+    assert_eq!(words("threads")[..4], ["threads", "1", "environment", "serve,"]);
+    assert!(!ran.out.contains("default"), "{}", ran.out);
+    let all = scribe.run(&["config", "show", "--all"]);
+    assert!(all.out.lines().any(|line| line.starts_with("slots ")), "{}", all.out);
     std::fs::write(scribe.folder().join("scribe.toml"), "[serve]\nqeue = 7\n").unwrap();
     let ran = scribe.run(&["models", "list"]);
     assert_eq!(ran.code, 2);
     expect![[r"
         error: `scribe.toml`: no option is called `qeue`
-        hint: did you mean `queue`? `scribe config show` lists the keys
+        hint: did you mean `queue`? `scribe config show --all` lists the keys
     "]]
     .assert_eq(&ran.err);
 }

@@ -56,6 +56,12 @@ fn the_list_is_data_on_standard_output() {
 }
 
 #[test]
+fn the_list_fits_into_eighty_columns() {
+    let ran = Scribe::new().run(&["models", "list"]);
+    assert!(ran.out.lines().all(|line| line.chars().count() <= 80), "{}", ran.out);
+}
+
+#[test]
 fn the_plan_adds_up() {
     let ran = Scribe::new().run(&["plan", "--json", "--slots", "2", "--model", &tiny_chat()]);
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -66,6 +72,19 @@ fn the_plan_adds_up() {
         bytes("weights_bytes") + bytes("cache_bytes") + bytes("workspace_bytes")
     );
     assert_eq!(report["slots"], 2);
+}
+
+#[test]
+fn a_plan_beyond_this_machine_says_so() {
+    let ran = Scribe::new().run(&["plan", "--cache-bytes", "100T", "--model", &tiny_chat()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("8 slots share the cache, up to "), "{}", ran.out);
+    assert!(
+        ran.err.starts_with("warning: ") && ran.err.contains("this machine has"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("choose a smaller --cache-bytes"), "{}", ran.err);
 }
 
 /// A file that keeps no byte of what comes in large pieces: a hole of the same length.
@@ -151,6 +170,7 @@ fn a_model_that_does_not_fit_is_planned_and_refused_without_being_read() {
     let ran = scribe.run(&["plan", "--json", "-m", &model]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(ran.err.starts_with("warning: huge needs 8"), "{}", ran.err);
     let weights = report["weights_bytes"].as_u64().unwrap();
     assert!(weights > 800_000_000_000, "{weights}");
     for command in [&["chat", "-p", "hi"][..], &["serve", "--address", "127.0.0.1:0"]] {
@@ -212,6 +232,9 @@ fn a_model_comes_out_of_a_wheel_is_used_found_damaged_and_removed() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let path = ran.out.trim().to_owned();
     assert_eq!(fs::read(&path).unwrap(), fs::read(tiny_chat()).unwrap());
+    let again = run(&["models", "pull"]);
+    assert_eq!((again.code, again.out.trim()), (0, path.as_str()));
+    assert_eq!(again.err, "tiny is here already and has the right sha256\n");
     // The default model is now used without a word about it.
     let ran = run(&["chat", "-p", "hi", "--max-tokens", "4", "--seed", "1"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
@@ -219,9 +242,19 @@ fn a_model_comes_out_of_a_wheel_is_used_found_damaged_and_removed() {
     assert_eq!(ran.code, 0, "{}", ran.out);
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["healthy"], true);
+    let exposed = run(&["doctor", "--quick", "--address", "0.0.0.0:0"]);
+    assert_eq!(exposed.code, 1);
+    assert!(exposed.out.contains("others could use the model at 0.0.0.0:0"), "{}", exposed.out);
+    fs::write(scribe.folder().join("key"), "0123456789abcdef").unwrap();
+    let keyed = ["doctor", "--quick", "--address", "0.0.0.0:0", "--api-key-file", "key"];
+    assert_eq!(run(&keyed).code, 0);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
+    let ran = run(&["models", "pull"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("is damaged: its sha256 is"), "{}", ran.err);
+    assert!(ran.err.contains("hint: `scribe models remove tiny`, then"), "{}", ran.err);
     let ran = run(&["doctor", "--address", "127.0.0.1:0"]);
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("is damaged: its sha256 is"), "{}", ran.out);

@@ -149,7 +149,7 @@ fn sampling(options: &Fields<'_>, model: &ServedModel) -> Result<Sampling, ApiEr
     let sampling = request::sampling(options, model)?;
     let seed = match options.seed("seed")? {
         // -1 is Ollama's word for a random seed.
-        Some(u64::MAX) | None => random::bits(),
+        Some(u64::MAX) | None => random::seed(),
         Some(seed) => seed,
     };
     let repetition_penalty =
