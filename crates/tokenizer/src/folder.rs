@@ -8,7 +8,6 @@
 //! | `generation_config.json` | `eos_token_id`: one number or a list |
 //! | `chat_template.jinja` | the chat template; it goes before that of `tokenizer_config.json` |
 
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
@@ -141,7 +140,7 @@ fn read_config<T: Default + for<'de> Deserialize<'de>>(
 /// A file of limited length; `None` where it is absent.
 fn read_file(path: &Path, what: &'static str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match artifacts::open_file(path) {
         Ok(file) => file,
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(error(source)),

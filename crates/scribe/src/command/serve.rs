@@ -190,6 +190,7 @@ fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<()
 /// The key from the file, else from [`KEY_VARIABLE`]; the text itself goes no further than here.
 fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure> {
     let text = match file {
+        // A named pipe is fine here: `--api-key-file <(pass show scribe)`.
         Some(path) => fs::read_to_string(path).map_err(|error| {
             Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
         })?,

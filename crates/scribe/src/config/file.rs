@@ -101,7 +101,7 @@ impl Settings {
         for path in
             user.map(|folder| folder.join(USER_FILE)).into_iter().chain([PROJECT_FILE.into()])
         {
-            match std::fs::read_to_string(&path) {
+            match artifacts::read_text(&path) {
                 Ok(text) => settings.add(&text, &path, command)?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::Unreadable { path, source }),

@@ -110,8 +110,7 @@ impl Catalogue {
     ///
     /// [`Error::Io`] if the file cannot be read, [`Error::Catalogue`] if it is not a catalogue.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
+        let text = artifacts::read_text(path).map_err(|source| Error::io("read", path, source))?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -149,14 +149,14 @@ impl Library {
         }
         let folder = self.folder.join(name);
         let path = folder.join(MANIFEST);
-        let text = match fs::read(&path) {
+        let text = match artifacts::read_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path, error)),
         };
         let damaged = |what: String| Error::Damaged { path: path.clone(), what };
         let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if manifest.schema != MANIFEST_SCHEMA {
             return Err(damaged(format!(
                 "schema {} is not {MANIFEST_SCHEMA}; another version of scribe wrote it",

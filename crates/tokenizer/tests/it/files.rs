@@ -157,6 +157,29 @@ fn a_folder_says_which_tokens_begin_and_end() {
     assert!(matches!(Tokenizer::from_folder(folder.path()), Err(Error::TooLarge { .. })));
 }
 
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused() {
+    for name in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+        "chat_template.jinja",
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join(name);
+        if name != "tokenizer.json" {
+            let json = small_json().to_string();
+            fs::write(folder.path().join("tokenizer.json"), json).expect("written");
+        }
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let error = Tokenizer::from_folder(folder.path()).expect_err(name).to_string();
+        assert!(error.contains(name), "{error}");
+        assert!(error.contains("it is not a file but a named pipe"), "{error}");
+    }
+}
+
 /// The small vocabulary in the form of a GGUF file.
 fn small_gguf() -> Metadata {
     let json = small_json();
