@@ -11,6 +11,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
+use artifacts::shown;
 use serde::Deserialize;
 
 use crate::json::{self, JSON_BYTES_MAX};
@@ -94,6 +95,13 @@ pub(crate) fn read(folder: &Path) -> Result<(Vocabulary, Extras), Error> {
         Some(true) => extras.beginning_of_text = beginning,
         Some(false) => extras.beginning_of_text = None,
         None => {}
+    }
+    let end = config.eos_token.as_ref().or(names.eos_token.as_ref());
+    if let Some(end) = end.map(TokenName::text)
+        && vocabulary.special(end).is_none()
+        && vocabulary.comes_of_text(end)
+    {
+        return Err(Error::OpenEnd { token: shown(end) });
     }
     extras.end_in_templates = token(&config.eos_token, &names.eos_token);
     extras.end_of_turn.extend(extras.end_in_templates);
