@@ -44,5 +44,5 @@ mod shown;
 
 pub use error::Error;
 pub use outside::{TEXT_BYTES_MAX, open_file, read_text};
-pub use shown::shown;
+pub use shown::{shown, shown_lines};
 pub use stored_type::StoredType;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use artifacts::shown;
+
 use super::SourceError;
 use super::catalogue::WheelPart;
 use super::library::{folder_bytes, remove_all};
@@ -178,8 +180,8 @@ fn run_pip(
     }
     let message =
         words.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module"));
-    let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim().to_owned();
-    Err(SourceError::Pip { program: format!("{program} pip download"), message })
+    let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim();
+    Err(SourceError::Pip { program: format!("{program} pip download"), message: shown(message) })
 }
 
 /// Waits for pip, telling how the folder grows; `false` if it failed or took too long.

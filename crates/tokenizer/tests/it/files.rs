@@ -80,7 +80,7 @@ fn a_number_belongs_to_one_text() {
 
 #[test]
 fn errors_are_short_whatever_the_file_holds() {
-    let long = || json!("\u{1b}x".repeat(100_000));
+    let long = || json!("\u{1b}\u{202e}x".repeat(100_000));
     for (place, value) in [
         ("/model/type", long()),
         ("/model/end_of_word_suffix", long()),
@@ -89,11 +89,17 @@ fn errors_are_short_whatever_the_file_holds() {
         ("/model/ignore_merges", long()),
         ("/normalizer", long()),
         ("/pre_tokenizer", long()),
+        ("/added_tokens", long()),
+        ("/added_tokens/0", long()),
+        ("/added_tokens/0/id", long()),
+        ("/added_tokens/0/special", long()),
+        ("/added_tokens/0/content", json!("\u{202e}".repeat(20))),
     ] {
         let mut json = small_json();
         *json.pointer_mut(place).expect(place) = value;
         let error = read(&json).expect_err(place).to_string();
-        assert!(error.len() < 4_000 && !error.contains('\u{1b}'), "{place}: {error:.500}");
+        let steers = error.contains(['\u{1b}', '\u{202e}']);
+        assert!(error.len() < 4_000 && !steers, "{place}: {error:.500}");
     }
     let mut gguf = Metadata::new();
     let long = || GgufValue::String("\u{1b}x".repeat(100_000));
