@@ -8,7 +8,7 @@
 use pulldown_cmark::Event;
 use serde::Serialize;
 
-use super::{parser, render, repair};
+use super::{MARKDOWN_BYTES_MAX, parser, render, repair};
 
 /// What the reader of a stream has to do to show the newest state.
 ///
@@ -49,9 +49,11 @@ impl StreamRenderer {
     /// Takes the next piece of text and tells what changes on the page.
     pub fn push(&mut self, piece: &str) -> Patch {
         self.source.push_str(piece);
-        let closed = self.close_blocks();
+        // Too long a block is shown as it is, so nothing of it is worth being looked for.
+        let too_long = self.open_bytes() > MARKDOWN_BYTES_MAX;
+        let closed = if too_long { String::new() } else { self.close_blocks() };
         let open = &self.source[self.closed_bytes..];
-        let tail = render(&repair::presentable(open));
+        let tail = if too_long { render(open) } else { render(&repair::presentable(open)) };
         let patch = Patch { closed, ..self.tail_patch(&tail) };
         self.tail_html = tail;
         patch
@@ -68,6 +70,12 @@ impl StreamRenderer {
         self.closed_html = whole;
         self.tail_html.clear();
         patch
+    }
+
+    /// Bytes of the blocks that may still change, which every piece renders again.
+    #[must_use]
+    pub fn open_bytes(&self) -> usize {
+        self.source.len() - self.closed_bytes
     }
 
     /// All that was pushed.
