@@ -481,6 +481,7 @@ fn remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room on that disk and try again"
         }
+        io::ErrorKind::InvalidInput => "put a file there",
         io::ErrorKind::AlreadyExists => "remove it or choose another name",
         _ => "check the disk and try again",
     }

@@ -1,7 +1,6 @@
 //! SHA-256 of files and streams, computed as the bytes pass by.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
@@ -9,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-use crate::Error;
+use crate::{Error, open_file};
 
 /// How many bytes are read at a time; also how often progress is reported.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -117,7 +116,7 @@ pub fn stream(source: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Resul
 ///
 /// [`Error::Io`] where it cannot be read.
 pub fn file(path: &Path, progress: impl FnMut(u64)) -> Result<(Digest, u64), Error> {
-    let mut file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+    let mut file = open_file(path).map_err(|source| Error::io("open", path, source))?;
     stream(&mut file, progress).map_err(|source| Error::io("read", path, source))
 }
 

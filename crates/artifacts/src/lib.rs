@@ -4,7 +4,8 @@
 //!    is treated as hostile: every length is checked against the file before anything is allocated.
 //! 2. [`StoredType`] names every element type that such a file may hold, with its block layout.
 //! 3. [`hash`] computes the SHA-256 of files and streams.
-//! 4. [`folder`] lands files and folders whole on a [`disk`], real or simulated.
+//! 4. [`open_file`] opens what somebody else put on the disk, without waiting for anything.
+//! 5. [`folder`] lands files and folders whole on a [`disk`], real or simulated.
 //!
 //! ```
 //! use artifacts::StoredType;
@@ -37,9 +38,11 @@ pub mod tensors;
 
 mod cursor;
 mod json;
+mod outside;
 mod plain_name;
 mod shown;
 
 pub use error::Error;
-pub use shown::shown;
+pub use outside::{TEXT_BYTES_MAX, open_file, read_text};
+pub use shown::{shown, shown_lines};
 pub use stored_type::StoredType;

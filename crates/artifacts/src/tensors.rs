@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, StoredType};
+use crate::{Error, StoredType, open_file};
 
 /// The most tensors that one file may hold.
 pub const TENSORS_MAX: u64 = 100_000;
@@ -206,12 +206,8 @@ pub(crate) struct TensorSource {
 
 impl TensorSource {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+        let file = open_file(path).map_err(|source| Error::io("open", path, source))?;
         let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
-        if !metadata.is_file() {
-            let source = io::Error::other("it is not a regular file");
-            return Err(Error::io("open", path, source));
-        }
         Ok(Self { file, path: path.to_owned(), length: metadata.len() })
     }
 

@@ -1,7 +1,6 @@
 //! A checkpoint on disk: its configuration and its tensors by name, whatever the container.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -226,7 +225,7 @@ fn are_parallel(left: &[f32], right: &[f32]) -> bool {
 fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(error)?;
+    let file = artifacts::open_file(path).map_err(error)?;
     file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(error)?;
     Ok(bytes)
 }

@@ -252,8 +252,8 @@ fn chat_format(name: ChatFormatName, tokenizer: &Tokenizer) -> Result<DetectedFo
 fn generation_config(path: &Path) -> SamplingDefaults {
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     folder
-        .and_then(|folder| std::fs::read(folder.join("generation_config.json")).ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .and_then(|folder| artifacts::read_text(&folder.join("generation_config.json")).ok())
+        .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default()
 }
 

@@ -163,14 +163,14 @@ impl Terminal {
     /// Talk: what is being done. Silent with -q.
     pub fn note(&mut self, message: impl fmt::Display) {
         if self.options.verbosity >= 0 {
-            self.talk(message);
+            self.talk(steady(&message.to_string()));
         }
     }
 
     /// Talk for whoever asked for more with -v.
     pub fn detail(&mut self, message: impl fmt::Display) {
         if self.options.verbosity > 0 {
-            self.talk(message);
+            self.talk(steady(&message.to_string()));
         }
     }
 
@@ -178,25 +178,25 @@ impl Terminal {
     pub fn warn(&mut self, message: impl fmt::Display) {
         if self.options.verbosity > -2 {
             let head = self.on_err(YELLOW, "warning:");
-            self.talk(format_args!("{head} {message}"));
+            self.talk(format_args!("{head} {}", steady(&message.to_string())));
         }
     }
 
     /// An error with its causes and what to do next.
     pub fn error(&mut self, error: &anyhow::Error, hint: Option<&str>) {
         let head = self.on_err(RED, "error:");
-        self.talk(format_args!("{head} {error}"));
+        self.talk(format_args!("{head} {}", steady(&error.to_string())));
         let mut told = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {
             // Some errors say in their own words what their cause says, too.
             if !told.contains(&cause) {
-                self.talk(format_args!("  caused by: {cause}"));
+                self.talk(format_args!("  caused by: {}", steady(&cause)));
                 told = cause;
             }
         }
         if let Some(hint) = hint {
             let head = self.on_err(CYAN, "hint:");
-            self.talk(format_args!("{head} {hint}"));
+            self.talk(format_args!("{head} {}", steady(hint)));
         }
     }
 
@@ -252,6 +252,24 @@ fn without_controls(text: &str) -> Cow<'_, str> {
     }
     let shown = text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c });
     Cow::Owned(shown.collect())
+}
+
+/// Talk that may tell of files and their names, with escapes for every control character but the
+/// end of a line and the tab, and for those that turn the direction of what follows.
+fn steady(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (c.is_control() && c != '\n' && c != '\t')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
 }
 
 /// A number of bytes for people: `98.4 MB`, decimal as on a disk's label.
@@ -318,5 +336,11 @@ mod tests {
             "a\tb\n\u{fffd}]52;c;aGk=\u{fffd}\u{fffd}[2J\u{fffd}2J\u{fffd}\u{fffd}é"
         );
         assert!(matches!(without_controls("plain\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_a_file_is_called_cannot_steer_the_terminal() {
+        assert_eq!(steady("a\t\u{1b}[2J\n\u{202e}é\u{2069}"), "a\t\\u{1b}[2J\n\\u{202e}é\\u{2069}");
+        assert!(matches!(steady("plain é\n"), Cow::Borrowed(_)));
     }
 }

@@ -50,6 +50,11 @@ impl Matcher {
         }
     }
 
+    /// The longest token that `text` begins with.
+    pub(crate) fn at_start(&self, text: &str) -> Option<u32> {
+        self.find(text.as_bytes()).map(|(token, _)| token)
+    }
+
     /// The longest token at the start of `text`, and its length.
     ///
     /// A token is whole characters, so a match begins and ends between characters.

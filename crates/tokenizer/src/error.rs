@@ -88,6 +88,16 @@ pub enum Error {
         format: &'static str,
     },
 
+    /// A token that ends a turn can come of text: whoever writes it could speak for others.
+    #[error(
+        "token {token:?} ends a turn of this model, but any text can hold it; \
+         get the model from where it is marked as special"
+    )]
+    OpenEnd {
+        /// The token.
+        token: String,
+    },
+
     /// Nothing says how this model wants conversations to be written.
     #[error(
         "the model has no chat template and no special tokens of a known chat format; \

@@ -8,10 +8,10 @@
 //! | `generation_config.json` | `eos_token_id`: one number or a list |
 //! | `chat_template.jinja` | the chat template; it goes before that of `tokenizer_config.json` |
 
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
+use artifacts::shown;
 use serde::Deserialize;
 
 use crate::json::{self, JSON_BYTES_MAX};
@@ -96,6 +96,13 @@ pub(crate) fn read(folder: &Path) -> Result<(Vocabulary, Extras), Error> {
         Some(false) => extras.beginning_of_text = None,
         None => {}
     }
+    let end = config.eos_token.as_ref().or(names.eos_token.as_ref());
+    if let Some(end) = end.map(TokenName::text)
+        && vocabulary.special(end).is_none()
+        && vocabulary.comes_of_text(end)
+    {
+        return Err(Error::OpenEnd { token: shown(end) });
+    }
     extras.end_in_templates = token(&config.eos_token, &names.eos_token);
     extras.end_of_turn.extend(extras.end_in_templates);
     match generation.eos_token_id {
@@ -141,7 +148,7 @@ fn read_config<T: Default + for<'de> Deserialize<'de>>(
 /// A file of limited length; `None` where it is absent.
 fn read_file(path: &Path, what: &'static str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match artifacts::open_file(path) {
         Ok(file) => file,
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(error(source)),

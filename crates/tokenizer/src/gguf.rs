@@ -4,6 +4,7 @@
 //! `tokenizer.ggml.pre`.
 
 use artifacts::gguf::Metadata;
+use artifacts::shown;
 
 use crate::Error;
 use crate::split::SplitRule;
@@ -75,12 +76,19 @@ fn vocabulary(metadata: &Metadata) -> Result<Builder, Error> {
         let (tokens, types) = (tokens.len(), types.len());
         return Err(Error::invalid(&format!("{tokens} tokens have {types} token types")));
     }
+    let ends = ends(metadata)?;
     let mut builder = Builder::new();
     for ((token, text), kind) in (0u32..).zip(tokens).zip(types) {
         match kind {
+            // Some converters forget to mark the tokens that end a turn. Nobody may write those by
+            // hand; of a single byte or of merges they would be ordinary text.
+            UNUSED => builder.set(token, text, Kind::Unused)?,
+            _ if ends.contains(&token) && text.chars().count() < 2 => {
+                return Err(Error::OpenEnd { token: shown(text) });
+            }
+            _ if ends.contains(&token) => builder.set_special(token, text, Strip::default())?,
             UNKNOWN | CONTROL => builder.set_special(token, text, Strip::default())?,
             USER_DEFINED => builder.set_added(token, text, MatchOn::Raw)?,
-            UNUSED => builder.set(token, text, Kind::Unused)?,
             _ => builder.set(token, text, Kind::Text)?,
         }
     }
@@ -95,24 +103,32 @@ fn vocabulary(metadata: &Metadata) -> Result<Builder, Error> {
 
 /// The special roles of tokens, and the chat template.
 fn extras(metadata: &Metadata, split: SplitRule) -> Result<Extras, Error> {
-    let token = |key: &str| -> Result<Option<u32>, Error> {
-        Ok(metadata.u64(key)?.and_then(|token| u32::try_from(token).ok()))
-    };
-    let mut end_of_turn = Vec::new();
-    for name in ["eos", "eot", "eom"] {
-        end_of_turn.extend(token(&format!("tokenizer.ggml.{name}_token_id"))?);
-    }
     // Llama 3 files are older than the flag and want the token.
     let prepend =
         metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(split == SplitRule::Llama3);
-    let beginning = token("tokenizer.ggml.bos_token_id")?;
+    let beginning = token(metadata, "bos")?;
     Ok(Extras {
         beginning_of_text: beginning.filter(|_| prepend),
         beginning_in_templates: beginning,
-        end_in_templates: token("tokenizer.ggml.eos_token_id")?,
-        end_of_turn,
+        end_in_templates: token(metadata, "eos")?,
+        end_of_turn: ends(metadata)?,
         chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
     })
+}
+
+/// The tokens that end a turn.
+fn ends(metadata: &Metadata) -> Result<Vec<u32>, Error> {
+    let mut ends = Vec::new();
+    for role in ["eos", "eot", "eom"] {
+        ends.extend(token(metadata, role)?);
+    }
+    Ok(ends)
+}
+
+/// The token with a role; numbers that no token can have are none.
+fn token(metadata: &Metadata, role: &str) -> Result<Option<u32>, Error> {
+    let token = metadata.u64(&format!("tokenizer.ggml.{role}_token_id"))?;
+    Ok(token.and_then(|token| u32::try_from(token).ok()))
 }
 
 #[cfg(test)]

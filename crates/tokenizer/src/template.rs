@@ -16,6 +16,7 @@
 
 use std::fmt;
 
+use artifacts::shown;
 use minijinja::machinery::{Token, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value, context};
@@ -116,7 +117,9 @@ impl ChatTemplate {
             marker.push('x');
         }
         let template = Self { environment, marker, source: source.to_owned() };
-        Probe::new(&template, tokenizer)?.check_all()?;
+        let probe = Probe::new(&template, tokenizer)?;
+        probe.check_ends()?;
+        probe.check_all()?;
         Ok(template)
     }
 
@@ -291,6 +294,18 @@ impl<'probe> Probe<'probe> {
         let (written, used) = self.template.run(self.tokenizer, self.roles, content, end, fuel)?;
         self.fuel = self.fuel.saturating_sub(used);
         Ok(written)
+    }
+
+    /// Refuses a template that ends contents with a token that the contents can hold, too.
+    fn check_ends(&self) -> Result<(), Error> {
+        let parts = self.template.parts(&self.plain, self.roles.len());
+        for pair in parts.windows(2) {
+            let [Written::Content(_), Written::Text(text)] = pair else { continue };
+            if let Some(end) = self.tokenizer.leading_added(text.trim_start()) {
+                return Err(Error::OpenEnd { token: shown(&self.tokenizer.token_text(end)) });
+            }
+        }
+        Ok(())
     }
 
     /// Tries white space, odd characters, lengths, and the template's own literals.

@@ -181,6 +181,14 @@ impl Tokenizer {
         self.inner.vocabulary.special_matcher.split(text, each);
     }
 
+    /// The added token that `text` begins with: one that any text can hold.
+    pub(crate) fn leading_added(&self, text: &str) -> Option<u32> {
+        let vocabulary = &self.inner.vocabulary;
+        [&vocabulary.raw_matcher, &vocabulary.normalized_matcher]
+            .into_iter()
+            .find_map(|matcher| matcher.at_start(text))
+    }
+
     /// The white space that a special token takes from the text around it.
     pub(crate) fn strip(&self, token: u32) -> Strip {
         self.inner.vocabulary.strip(token)

@@ -113,7 +113,13 @@ impl Builder {
     ///
     /// A number may be given twice, as added tokens are that stand in the vocabulary, too; but not
     /// to two texts, since merges that name the one would make the other.
+    ///
+    /// A text that looks like a control token becomes special, whatever the file says: see
+    /// [`Builder::set_added`].
     pub(crate) fn set(&mut self, token: u32, text: &str, kind: Kind) -> Result<(), Error> {
+        // Signs alone, such as `<|>|>`, may come of merges.
+        let is_marker = looks_like_control(text) && text.contains(char::is_alphanumeric);
+        let kind = if kind == Kind::Text && is_marker { Kind::Special } else { kind };
         let index = token as usize;
         check_limit("a token number", index, TOKENS_MAX - 1)?;
         let limit = if kind == Kind::Text { TOKEN_BYTES_MAX } else { ADDED_BYTES_MAX };
@@ -186,7 +192,7 @@ impl Builder {
         {
             let name = &self.tokens[merge.2 as usize].0;
             return Err(Error::invalid(&format!(
-                "the merge that makes {name:?} takes part of an added token"
+                "the merge that makes {name:?} takes part of an added or special token"
             )));
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(kinds.len()));
@@ -278,6 +284,11 @@ impl Vocabulary {
         let Some(&end) = self.ends.get(index) else { return &[] };
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start as usize..end as usize]
+    }
+
+    /// Whether a token that stands for `text` can come of it: made of its bytes, or matched in it.
+    pub(crate) fn comes_of_text(&self, text: &str) -> bool {
+        (0..self.len_u32()).any(|token| self.text_bytes(token) == text.as_bytes())
     }
 
     /// The number of a special token.

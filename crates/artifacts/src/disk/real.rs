@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::{Disk, Kind, NewFile};
+use crate::open_file;
 
 /// The disk of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +17,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open_file(path)?))
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {

@@ -22,6 +22,9 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// to fit under the usual limit of 1,024 open files with room for connections.
 pub const SHARDS_MAX: usize = 512;
 
+/// How much of a name from an index an error message tells.
+const NAME_CHARS_SHOWN: usize = 256;
+
 /// An open model folder: all tensors of its one file or of all its shards.
 #[derive(Debug)]
 pub struct SafetensorsFolder {
@@ -92,7 +95,7 @@ impl SafetensorsFolder {
         }
         for name in names {
             if !is_plain_shard_name(name) {
-                return Err(Error::ShardName { name: name.clone() }.in_file(index_path));
+                return Err(Error::ShardName { name: excerpt(name) }.in_file(index_path));
             }
             shards.push(SafetensorsFile::open(&folder.join(name))?);
         }
@@ -126,7 +129,8 @@ impl SafetensorsFolder {
         for (tensor, name) in &index.weight_map {
             let shard = self.shard_of.get(tensor).map(|&shard| self.shards[shard].path());
             if shard.and_then(Path::file_name) != Some(name.as_ref()) {
-                return Err(Error::WrongShard { tensor: tensor.clone(), shard: name.clone() });
+                let (tensor, shard) = (excerpt(tensor), name.clone());
+                return Err(Error::WrongShard { tensor, shard });
             }
         }
         match self.tensors().find(|tensor| !index.weight_map.contains_key(&tensor.name)) {
@@ -139,6 +143,11 @@ impl SafetensorsFolder {
 /// Whether the name is that of a file in the same folder and nothing else.
 fn is_plain_shard_name(name: &str) -> bool {
     name.len() <= 255 && is_plain(name) && name.ends_with(".safetensors")
+}
+
+/// A name of any length, cut for an error message that escapes it.
+fn excerpt(name: &str) -> String {
+    name.chars().take(NAME_CHARS_SHOWN).collect()
 }
 
 fn read_index(path: &Path) -> Result<Index, Error> {

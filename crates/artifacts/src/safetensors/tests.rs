@@ -221,6 +221,16 @@ fn names_cannot_write_to_a_terminal() {
     let (_folder, opened) = sharded(&format!(r#"{{"weight_map":{{"a":"{escaped}"}}}}"#));
     let name = opened.unwrap_err().to_string();
     assert!(name.contains(r"\u{1b}") && !name.contains(raw), "{name}");
+    let long = r"\u202e".repeat(10_000);
+    for index in [
+        format!(r#"{{"weight_map":{{"a":"{long}"}}}}"#),
+        format!(r#"{{"weight_map":{{"{long}":"one.safetensors"}}}}"#),
+    ] {
+        let (_folder, opened) = sharded(&index);
+        let name = opened.unwrap_err().to_string();
+        assert!(name.contains(r"\u{202e}") && !name.contains('\u{202e}'), "{name}");
+        assert!(name.len() < 4_000, "{} bytes", name.len());
+    }
 }
 
 /// A folder with two shards of one tensor each, and this index.

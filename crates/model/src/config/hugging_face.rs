@@ -14,8 +14,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Config, Error> {
     require(bytes.len() <= BYTES_MAX, "config.json", &format!("{} bytes", bytes.len()), || {
         format!("at most {BYTES_MAX} bytes")
     })?;
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|e| Error::Json { message: e.to_string() })?;
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| Error::Json { message: shown(&error.to_string()) })?;
     let Value::Object(object) = value else {
         return Err(Error::Json { message: "the top level is not an object".to_owned() });
     };
@@ -95,30 +95,42 @@ fn biases(architecture: Architecture, keys: &Keys<'_>) -> Result<Biases, Error> 
 }
 
 /// RoPE in both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters` with all in one.
+/// Where both are there, readers differ in which they believe: so both must say the same.
 fn rope(keys: &Keys<'_>, context_tokens: usize) -> Result<Rope, Error> {
-    let nested = match keys.nested("rope_parameters")? {
-        Some(parameters) => Some(parameters),
-        None => keys.nested("rope_scaling")?,
-    };
+    let (new, old) = (keys.nested("rope_parameters")?, keys.nested("rope_scaling")?);
+    if let (Some(new), Some(old)) = (&new, &old) {
+        let base = |nested: &Keys<'_>| Ok::<_, Error>(rope_base(keys, Some(nested))?.to_bits());
+        let same = scaling(new, context_tokens)? == scaling(old, context_tokens)?;
+        require(same && base(new)? == base(old)?, "rope_scaling", &json_of(old), || {
+            format!("as rope_parameters, which is {}", shown(&json_of(new)))
+        })?;
+    }
+    let nested = new.or(old);
     for keys in std::iter::once(keys).chain(&nested) {
         if keys.f64("partial_rotary_factor")?.is_some_and(|share| share < 1.0) {
             let feature = format!("{}partial_rotary_factor below 1", keys.prefix);
             return Err(Error::Unsupported { feature });
         }
     }
-    let own_base = match &nested {
-        Some(parameters) => parameters.f64("rope_theta")?,
-        None => None,
-    };
-    let base = match own_base {
-        Some(base) => base,
-        None => keys.f64("rope_theta")?.unwrap_or(10_000.0),
-    };
+    let base = rope_base(keys, nested.as_ref())?;
     let scaling = match nested {
         Some(parameters) => scaling(&parameters, context_tokens)?,
         None => RopeScaling::None,
     };
     Ok(Rope { base, scaling, pairing: Pairing::Halves })
+}
+
+/// The base of the frequencies, in the nested object or beside it.
+fn rope_base(keys: &Keys<'_>, nested: Option<&Keys<'_>>) -> Result<f64, Error> {
+    let own = nested.map_or(Ok(None), |nested| nested.f64("rope_theta"))?;
+    Ok(own.or(keys.f64("rope_theta")?).unwrap_or(10_000.0))
+}
+
+/// The values as the file has them.
+fn json_of(keys: &Keys<'_>) -> String {
+    let values: Vec<String> =
+        keys.object.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    if values.is_empty() { "empty".to_owned() } else { values.join(", ") }
 }
 
 fn scaling(keys: &Keys<'_>, context_tokens: usize) -> Result<RopeScaling, Error> {

@@ -73,6 +73,56 @@ fn rope_is_read_in_both_spellings() {
 }
 
 #[test]
+fn two_spellings_of_rope_must_say_the_same() {
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0});
+    let with = |new: serde_json::Value, old: serde_json::Value| {
+        let mut json = llama();
+        (json["rope_parameters"], json["rope_scaling"]) = (new, old);
+        read(&json)
+    };
+    let one = read_with("rope_scaling", yarn.clone()).unwrap();
+    // `type` is the older name of `rope_type`, and the base of the whole file counts for both.
+    let old = json!({"type": "yarn", "factor": 4, "beta_fast": 32.0});
+    let new = json!({"rope_type": "yarn", "factor": 4.0, "rope_theta": 100_000});
+    for (new, old) in [(yarn.clone(), old.clone()), (new.clone(), old), (new, yarn.clone())] {
+        assert_eq!(with(new, old).unwrap().rope, one.rope);
+    }
+    assert!(with(json!({"rope_type": "default"}), serde_json::Value::Null).is_ok());
+    for (new, old) in [
+        (json!({"rope_type": "default"}), yarn.clone()),
+        (json!({}), yarn.clone()),
+        (yarn.clone(), json!({})),
+        (yarn.clone(), json!({"rope_type": "yarn", "factor": 2.0})),
+        (yarn.clone(), json!({"rope_type": "linear", "factor": 4.0})),
+        (json!({"rope_type": "yarn", "factor": 4.0, "rope_theta": 5.0}), yarn),
+    ] {
+        let error = with(new.clone(), old.clone()).unwrap_err().to_string();
+        let told = error.contains("`rope_scaling` is") && error.contains("as rope_parameters");
+        assert!(told, "{new} {old}: {error}");
+    }
+}
+
+#[test]
+fn errors_are_short_and_turn_no_text_around() {
+    let long = || json!("\u{202e}\u{1b}x".repeat(10_000));
+    let nested = |key: &str| json!({"rope_type": "yarn", key: long()});
+    for (key, value) in [
+        ("max_position_embeddings", long()),
+        ("architectures", json!([long()])),
+        ("hidden_act", long()),
+        ("layer_types", json!([long()])),
+        ("rope_theta", long()),
+        ("rope_scaling", long()),
+        ("rope_scaling", nested("factor")),
+        ("rope_scaling", json!({"rope_type": long()})),
+        ("rope_parameters", nested("rope_theta")),
+    ] {
+        let error = read_with(key, value).unwrap_err().to_string();
+        assert!(!error.contains(['\u{202e}', '\u{1b}']) && error.len() < 1_000, "{key}: {error}");
+    }
+}
+
+#[test]
 fn hostile_values_are_refused_by_name() {
     let cases = [
         ("num_hidden_layers", json!(1_000_000), "layers"),

@@ -190,6 +190,7 @@ fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<()
 /// The key from the file, else from [`KEY_VARIABLE`]; the text itself goes no further than here.
 pub(super) fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure> {
     let text = match file {
+        // A named pipe is fine here: `--api-key-file <(pass show scribe)`.
         Some(path) => fs::read_to_string(path).map_err(|error| {
             Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
         })?,
@@ -206,9 +207,16 @@ pub(super) fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure
         },
     };
     let key = text.trim();
-    if key.len() < KEY_LENGTH_MIN || key.contains(char::is_whitespace) {
+    // Others could not be sent: a header holds no more than these.
+    if !key.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Failure::usage(
-            format!("the key must have {KEY_LENGTH_MIN} characters or more, and no spaces"),
+            "the key may only have letters from A to Z, digits and signs of ASCII, and no spaces",
+            "make one with `openssl rand -hex 32`",
+        ));
+    }
+    if key.len() < KEY_LENGTH_MIN {
+        return Err(Failure::usage(
+            format!("the key must have {KEY_LENGTH_MIN} characters or more"),
             "make one with `openssl rand -hex 32`",
         ));
     }
@@ -262,11 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn short_keys_are_refused() {
+    fn keys_that_are_short_or_cannot_be_sent_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "short\n").unwrap();
         assert!(read_key(Some(&path)).is_err());
+        for key in
+            ["0123456789abcdé", "0123456789 abcdef", "0123456789abcdef\u{1}", "пароль-из-букв"]
+        {
+            fs::write(&path, key).unwrap();
+            let error = format!("{:?}", read_key(Some(&path)).unwrap_err());
+            assert!(error.contains("signs of ASCII"), "{key}: {error}");
+        }
         fs::write(&path, "0123456789abcdef\n").unwrap();
         assert!(read_key(Some(&path)).unwrap().unwrap().matches("0123456789abcdef"));
     }

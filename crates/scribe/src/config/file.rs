@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use artifacts::{shown, shown_lines};
 use clap::{ArgAction, Command};
 use serde::Serialize;
 
@@ -105,7 +106,7 @@ impl Settings {
         for path in
             user.map(|folder| folder.join(USER_FILE)).into_iter().chain([PROJECT_FILE.into()])
         {
-            match std::fs::read_to_string(&path) {
+            match artifacts::read_text(&path) {
                 Ok(text) => settings.add(&text, &path, command)?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::Unreadable { path, source }),
@@ -121,7 +122,8 @@ impl Settings {
     /// [`Error::Malformed`], [`Error::UnknownKey`].
     pub fn add(&mut self, text: &str, path: &Path, command: &Command) -> Result<(), Error> {
         let table: toml::Table = toml::from_str(text)
-            .map_err(|error| Error::Malformed { path: path.into(), message: error.to_string() })?;
+            .map_err(|error| shown_lines(&error.to_string()))
+            .map_err(|message| Error::Malformed { path: path.into(), message })?;
         self.add_table(&table, path, command, "")
     }
 
@@ -158,7 +160,8 @@ impl Settings {
                     .into_iter()
                     .min_by_key(|known| edit_distance(known, key))
                     .filter(|known| edit_distance(known, key) <= known.len() / 3);
-                return Err(Error::UnknownKey { path: path.into(), key: key.clone(), suggestion });
+                let key = shown(key);
+                return Err(Error::UnknownKey { path: path.into(), key, suggestion });
             }
             let value = match value {
                 toml::Value::String(text) => text.clone(),

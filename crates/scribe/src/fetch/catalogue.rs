@@ -112,7 +112,7 @@ impl Catalogue {
     ///
     /// [`Error::Io`] if the file cannot be read, [`Error::Catalogue`] if it is not a catalogue.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
+        let text = artifacts::read_text(path).map_err(|source| Error::io("read", path, source))?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -122,7 +122,10 @@ impl Catalogue {
     ///
     /// [`Error::Catalogue`] with what is wrong and where.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let refuse = |message: String| Error::Catalogue { origin: origin.to_owned(), message };
+        let refuse = |message: String| {
+            let message = artifacts::shown_lines(&message);
+            Error::Catalogue { origin: origin.to_owned(), message }
+        };
         let catalogue: Self = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
         catalogue.check().map_err(refuse)?;
         Ok(catalogue)
@@ -295,7 +298,8 @@ pub fn is_model_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c))
 }
 
-fn is_file_name(name: &str) -> bool {
+/// Whether `name` is one path component of A-Z, a-z, 0-9, `.`, `-` and `_`, not first a dot.
+pub(super) fn is_file_name(name: &str) -> bool {
     (1..=200).contains(&name.len())
         && !name.starts_with('.')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use artifacts::disk::RealDisk;
-use artifacts::{folder, hash};
+use artifacts::{folder, hash, shown};
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::is_model_name;
+use super::catalogue::{is_file_name, is_model_name};
 use super::{Catalogue, Error};
 
 /// Version of the manifest's fields.
@@ -149,22 +149,23 @@ impl Library {
         }
         let folder = self.folder.join(name);
         let path = folder.join(MANIFEST);
-        let text = match fs::read(&path) {
+        let text = match artifacts::read_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path, error)),
         };
-        let damaged = |what: String| Error::Damaged { path: path.clone(), what };
+        let damaged = |what: String| Error::Damaged { path: path.clone(), what: shown(&what) };
         let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if manifest.schema != MANIFEST_SCHEMA {
             return Err(damaged(format!(
                 "schema {} is not {MANIFEST_SCHEMA}; another version of scribe wrote it",
                 manifest.schema
             )));
         }
-        if manifest.files.iter().any(|file| Path::new(&file.name).components().count() != 1) {
-            return Err(damaged("a file name is no single path component".into()));
+        // Only such names ever land here; any other could lead out of the folder.
+        if let Some(file) = manifest.files.iter().find(|file| !is_file_name(&file.name)) {
+            return Err(damaged(format!("it lists a file whose name is not plain: {}", file.name)));
         }
         Ok(Some(Installed { folder, manifest }))
     }
@@ -243,7 +244,7 @@ impl Installed {
             let path = self.folder.join(&file.name);
             let (digest, _) = hash::file(&path, |bytes| advance(before + bytes))?;
             if digest.to_string() != file.sha256 {
-                let what = format!("its sha256 is {digest}, not {}", file.sha256);
+                let what = format!("its sha256 is {digest}, not {}", shown(&file.sha256));
                 return Err(Error::Damaged { path, what });
             }
             before += file.bytes;

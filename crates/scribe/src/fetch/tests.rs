@@ -108,6 +108,42 @@ fn serve(mut stream: TcpStream, answer: Answer, seen: &Mutex<Vec<Option<usize>>>
     let _ = stream.write_all(&body[..sent]);
 }
 
+#[test]
+fn a_manifest_with_names_that_lead_elsewhere_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let library = library(data.path(), &["https://example.org/tiny.gguf"], None);
+    let folder = library.folder().join("tiny");
+    fs::create_dir_all(&folder).unwrap();
+    let find = |name: &str| {
+        let file = serde_json::json!({"name": name, "bytes": 1, "sha256": "0".repeat(64),
+            "source": "", "digest_from_catalogue": true});
+        let manifest =
+            serde_json::json!({"schema": 1, "name": "tiny", "license": "MIT", "files": [file]});
+        fs::write(folder.join("model.json"), manifest.to_string()).unwrap();
+        library.find("tiny")
+    };
+    assert!(find("tiny.gguf").unwrap().is_some());
+    let long = "\u{202e}".repeat(1_000);
+    for name in [
+        "..",
+        ".",
+        "",
+        "/",
+        "/etc/passwd",
+        "../x",
+        "a/b",
+        r"..\x",
+        r"a\b",
+        "a\0b",
+        "a\u{1b}b",
+        &long,
+    ] {
+        let error = find(name).unwrap_err().to_string();
+        assert!(error.contains("name is not plain"), "{error}");
+        assert!(!error.contains(['\0', '\u{1b}', '\u{202e}']) && error.len() < 1_000, "{error}");
+    }
+}
+
 /// A library whose one model comes from `urls`, in that order.
 fn library(data: &Path, urls: &[&str], sha256: Option<&str>) -> Library {
     let sources: String = urls

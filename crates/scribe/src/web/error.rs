@@ -65,6 +65,13 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
+    /// 403: the host is no name and no address, so it is not this server's.
+    pub fn malformed_host() -> Self {
+        let message = "The Host header must be a name or an address, and a port after a colon if \
+                       there is one.";
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message).with_code("host_not_allowed")
+    }
+
     /// 401, always the same text: it tells nothing about the keys there are.
     pub fn wrong_key() -> Self {
         let message = "Missing or wrong API key. Send the server's key as \

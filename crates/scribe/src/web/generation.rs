@@ -207,6 +207,11 @@ impl Choices {
         self.running.clear();
     }
 
+    /// The server that answers.
+    pub(super) fn state(&self) -> &AppState {
+        &self.state
+    }
+
     /// Counts an error that the client is told in the middle of its answer.
     pub(super) fn count(&self, error: &ApiError) {
         self.state.metrics().failed(error.name());

@@ -73,6 +73,33 @@ mod tests {
     use crate::web::ServeOptions;
 
     #[tokio::test]
+    async fn work_that_is_abandoned_keeps_its_place_until_it_ends_and_no_longer() {
+        let state = AppState::loading(ServeOptions::new(([127, 0, 0, 1], 0).into()));
+        let most = state.work_places().available_permits();
+        let (ends, gates): (Vec<_>, Vec<_>) =
+            (0..most).map(|_| std::sync::mpsc::channel::<()>()).unzip();
+        for gate in gates {
+            let mut abandoned = Box::pin(run(&state, move || Ok(gate.recv().is_ok())));
+            // Once is enough: there is a place, and the work begins.
+            assert!(is_pending(abandoned.as_mut()).await);
+        }
+        assert_eq!(state.work_places().available_permits(), 0, "so much and no more at a time");
+        let mut gave_up = Box::pin(run(&state, || Ok(())));
+        assert!(is_pending(gave_up.as_mut()).await);
+        drop(gave_up);
+        drop(ends);
+        assert!(run(&state, || Ok(true)).await.unwrap(), "whoever still waits comes next");
+    }
+
+    /// Polls once; whether there is no result yet.
+    async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_pending())
+        })
+        .await
+    }
+
+    #[tokio::test]
     async fn only_so_much_is_done_at_a_time() {
         let state = AppState::loading(ServeOptions::new(([127, 0, 0, 1], 0).into()));
         let most = state.work_places().available_permits();

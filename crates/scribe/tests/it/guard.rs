@@ -96,6 +96,19 @@ async fn only_known_hosts_and_no_pages_of_other_sites() {
     };
     let rebound = with(asked(), "host", "evil.example:8080");
     assert_eq!(refused(rebound).await, (403, "host_not_allowed".into()));
+    for host in ["localhost:80@evil.com", "[::1]evil.com", "evil.com#.localhost", "localhost:x"] {
+        let odd = with(asked(), "host", host);
+        assert_eq!(refused(odd).await, (403, "host_not_allowed".into()), "{host}");
+    }
+    for (name, value, status) in [
+        ("host", "localhost", 400),
+        ("origin", "http://localhost:8080", 403),
+        ("sec-fetch-site", "same-origin", 403),
+    ] {
+        let mut twice = with(asked(), name, value);
+        twice.headers_mut().append(name, value.parse().unwrap());
+        assert_eq!(refused(twice).await.0, status, "two {name}");
+    }
     let foreign = with(asked(), "origin", "http://evil.example");
     assert_eq!(refused(foreign).await, (403, "origin_not_allowed".into()));
     let foreign = with(asked(), "sec-fetch-site", "cross-site");

@@ -2,7 +2,7 @@
 
 use chat::turn::{Prepared, Turn};
 use chat::{GenerationRequest, STOP_BYTES_MAX, STOPS_MAX, Sampling, derived_seed};
-use model::LOGIT_BIAS_MAX;
+use model::{LOGIT_BIAS_MAX, REPETITION_PENALTY_MIN};
 use serde_json::Value;
 use tokenizer::{Message, Role};
 
@@ -29,7 +29,11 @@ pub(super) fn sampling(fields: &Fields<'_>, model: &ServedModel) -> Result<Sampl
         top_p: number("top_p", 0.0..=1.0, defaults.top_p)?,
         min_p: number("min_p", 0.0..=1.0, defaults.min_p)?,
         top_k: top_k(fields)?.unwrap_or(defaults.top_k),
-        repetition_penalty: number("repetition_penalty", 0.01..=10.0, defaults.repetition_penalty)?,
+        repetition_penalty: number(
+            "repetition_penalty",
+            REPETITION_PENALTY_MIN..=10.0,
+            defaults.repetition_penalty,
+        )?,
         presence_penalty: number("presence_penalty", -2.0..=2.0, defaults.presence_penalty)?,
         frequency_penalty: number("frequency_penalty", -2.0..=2.0, defaults.frequency_penalty)?,
         seed: fields.seed("seed")?.unwrap_or_else(random::seed),

@@ -1,6 +1,6 @@
 //! Who may ask: keys, host names, the origin of a page, and the address that is listened on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -75,9 +75,12 @@ pub async fn check(
     next: Next,
 ) -> Result<Response, ApiError> {
     let options = state.options();
-    let host = host_name(request.uri(), request.headers()).ok_or_else(ApiError::missing_host)?;
-    if !is_known_host(&host, options) {
-        return Err(ApiError::unknown_host(&host));
+    let authority =
+        authority(request.uri(), request.headers()).ok_or_else(ApiError::missing_host)?;
+    match authority_host(authority) {
+        Some(host) if is_known_host(&host, options) => {}
+        Some(host) => return Err(ApiError::unknown_host(&host)),
+        None => return Err(ApiError::malformed_host()),
     }
     if is_from_foreign_page(request.method(), request.headers(), request.uri()) {
         return Err(ApiError::foreign_origin());
@@ -109,23 +112,41 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
     headers.get(API_KEY)?.to_str().ok()
 }
 
-/// The host that the client believes to talk to, in lower case, without port and brackets.
-fn host_name(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+/// The `host[:port]` that the client believes to talk to: one, or nothing that can be relied on.
+fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok()?,
         (None, None) => uri.authority()?.as_str(),
         _ => return None,
     };
-    authority_host(host)
+    (!host.is_empty()).then_some(host)
 }
 
-/// The host part of `host:port`.
+/// The host of `host[:port]`, in lower case, without port and brackets; nothing where anything else
+/// stands there, which some program on the way could read as another host.
 fn authority_host(authority: &str) -> Option<String> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+            (host, port)
+        }
+        None => {
+            let (host, port) = match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            };
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            (Some(host).filter(|host| host.chars().all(is_plain))?, port)
+        }
     };
+    if let Some(port) = port {
+        // `parse` alone would take a sign.
+        let is_number = port.chars().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        is_number.then_some(())?;
+    }
     let host = host.strip_suffix('.').unwrap_or(host);
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
@@ -154,6 +175,10 @@ fn is_known_host(host: &str, options: &ServeOptions) -> bool {
 /// something or cost something. (Reading is prevented by the browser itself: no answer allows other
 /// origins.)
 fn is_from_foreign_page(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool {
+    // A browser sends each once; of two, somebody on the way may have read the other.
+    if [FETCH_SITE, ORIGIN].iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return true;
+    }
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }

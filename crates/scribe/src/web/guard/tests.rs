@@ -11,7 +11,11 @@ fn options(bound: &str, allowed: &[&str]) -> ServeOptions {
 }
 
 fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(name.clone(), HeaderValue::from_static(value));
+    }
+    headers
 }
 
 #[test]
@@ -33,7 +37,28 @@ fn hosts_are_read_without_port_and_brackets() {
         ("LOCALHOST.", Some("localhost")),
         ("127.0.0.1", Some("127.0.0.1")),
         ("[::1]:8080", Some("::1")),
+        ("[::1]", Some("::1")),
         ("[::1", None),
+        ("a_b-c.example:1", Some("a_b-c.example")),
+        ("localhost:80@evil.com", None),
+        ("[::1]evil.com", None),
+        ("[::1]:80evil.com", None),
+        ("[::1]:80:81", None),
+        ("[localhost]", None),
+        ("::1", None),
+        ("evil.com#.localhost", None),
+        ("evil.com?.localhost", None),
+        ("evil.com/.localhost", None),
+        (r"evil.com\.localhost", None),
+        ("evil.com .localhost", None),
+        ("evil.com%.localhost", None),
+        ("evil.com@localhost", None),
+        ("evil.com,localhost", None),
+        ("localhost:80:81", None),
+        ("localhost:+80", None),
+        ("localhost:", None),
+        ("localhost:65536", None),
+        ("localhost..", Some("localhost.")),
         ("", None),
         (":80", None),
     ];
@@ -61,8 +86,8 @@ fn names_are_known_by_list_and_numbers_by_address() {
 fn two_hosts_are_none() {
     let mut two = headers(&[(HOST, "localhost")]);
     two.append(HOST, HeaderValue::from_static("evil.example"));
-    assert_eq!(host_name(&Uri::from_static("/"), &two), None);
-    assert_eq!(host_name(&Uri::from_static("/"), &HeaderMap::new()), None);
+    assert_eq!(authority(&Uri::from_static("/"), &two), None);
+    assert_eq!(authority(&Uri::from_static("/"), &HeaderMap::new()), None);
 }
 
 #[test]
@@ -81,6 +106,13 @@ fn pages_of_other_sites_may_not_post() {
     assert!(foreign(Method::POST, &[(ORIGIN, "http://localhost:9090")]));
     assert!(foreign(Method::POST, &[(ORIGIN, "null")]));
     assert!(!foreign(Method::GET, &[(FETCH_SITE, "cross-site")]));
+    for method in [Method::GET, Method::POST] {
+        for name in [FETCH_SITE, ORIGIN] {
+            let own = if name == ORIGIN { "http://localhost:8080" } else { "same-origin" };
+            let two = [(name.clone(), own), (name.clone(), own)];
+            assert!(foreign(method.clone(), &two), "two {name} of a {method}");
+        }
+    }
 }
 
 #[test]

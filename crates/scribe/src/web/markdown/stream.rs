@@ -8,7 +8,7 @@
 use pulldown_cmark::Event;
 use serde::Serialize;
 
-use super::{parser, render, repair};
+use super::{MARKDOWN_BYTES_MAX, parser, render, repair};
 
 /// An open block of up to this many bytes is rendered again with every piece. A longer one waits
 /// until it has grown by a part in [`GROWTH`], so that an answer without paragraphs does not take
@@ -61,15 +61,16 @@ impl StreamRenderer {
     /// Takes the next piece of text and tells what changes on the page.
     pub fn push(&mut self, piece: &str) -> Patch {
         self.source.push_str(piece);
-        let (open, new) =
-            (self.source.len() - self.closed_bytes, self.source.len() - self.shown_bytes);
+        let (open, new) = (self.open_bytes(), self.source.len() - self.shown_bytes);
         if open > TAIL_BYTES && new < open / GROWTH {
             return Patch { keep: self.tail_units, ..Patch::default() };
         }
         self.shown_bytes = self.source.len();
-        let closed = self.close_blocks();
+        // Too long a block is shown as it is, so nothing of it is worth being looked for.
+        let too_long = open > MARKDOWN_BYTES_MAX;
+        let closed = if too_long { String::new() } else { self.close_blocks() };
         let open = &self.source[self.closed_bytes..];
-        let tail = render(&repair::presentable(open));
+        let tail = if too_long { render(open) } else { render(&repair::presentable(open)) };
         let patch = Patch { closed, ..self.tail_patch(&tail) };
         self.tail_units = patch.keep + patch.tail.encode_utf16().count();
         self.tail_html = tail;
@@ -87,6 +88,12 @@ impl StreamRenderer {
         self.closed_html = whole;
         self.tail_html.clear();
         patch
+    }
+
+    /// Bytes of the blocks that may still change, which every piece renders again.
+    #[must_use]
+    pub fn open_bytes(&self) -> usize {
+        self.source.len() - self.closed_bytes
     }
 
     /// All that was pushed.

@@ -20,8 +20,11 @@ use crate::web::error::ApiError;
 use crate::web::generation::Choices;
 use crate::web::markdown::{Patch, StreamRenderer, render};
 use crate::web::state::AppState;
-use crate::web::streaming::{Format, Out, Writer, respond};
+use crate::web::streaming::{Format, Out, Step, Writer, respond};
 use crate::web::work;
+
+/// Longest text that is rendered between other requests: a millisecond's work at most.
+const AT_ONCE_BYTES: usize = 2 << 10;
 
 /// Asks the model and streams its answer to the page.
 pub(super) async fn answer(State(state): State<AppState>, request: Request) -> Response {
@@ -142,6 +145,15 @@ impl Writer for PageWriter {
         }
     }
 
+    fn takes_long(&self, step: &Step) -> bool {
+        let shown = match step {
+            Step::End => self.renderer.source().len(),
+            Step::Flush | Step::Error(_) if self.unrendered.is_empty() => return false,
+            Step::Flush | Step::Error(_) => self.renderer.open_bytes(),
+        };
+        shown + self.unrendered.len() > AT_ONCE_BYTES
+    }
+
     fn end(&mut self, out: &mut Out) {
         self.flush(out);
         let Some((stop_reason, usage)) = self.done else { return };
@@ -171,15 +183,21 @@ pub(super) async fn html(State(state): State<AppState>, request: Request) -> Res
     let language = Preferences::of(request.headers()).language;
     let rendered = async {
         let bytes = body::read(request, state.limits()).await?;
+        // Gone when the client is: what it does not wait for is not rendered on.
+        let waiting = Arc::new(());
+        let waited_for = Arc::downgrade(&waiting);
         let rendering = move || {
             let Texts { texts } = from_json(&bytes)?;
             if texts.len() > MESSAGES_MAX {
                 let most = format!("'texts' may have at most {MESSAGES_MAX} entries.");
                 return Err(ApiError::invalid("texts", most));
             }
-            Ok(texts.iter().map(|text| render(text)).collect::<Vec<_>>())
+            let wanted = texts.iter().take_while(|_| waited_for.strong_count() > 0);
+            Ok(wanted.map(|text| render(text)).collect::<Vec<_>>())
         };
-        work::run(&state, rendering).await
+        let html = work::run(&state, rendering).await;
+        drop(waiting);
+        html
     };
     match rendered.await {
         Ok(html) => Json(json!({ "html": html })).into_response(),
@@ -190,6 +208,28 @@ pub(super) async fn html(State(state): State<AppState>, request: Request) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_blocks_take_long_and_short_ones_do_not() {
+        let mut writer = PageWriter::new(Language::English, 0);
+        let mut out = Out::new(Format::Events);
+        let paragraph = "word ".repeat(200) + "\n\n";
+        for _ in 0..10 {
+            writer.unrendered.push_str(&paragraph);
+            assert!(!writer.takes_long(&Step::Flush), "only the last paragraph is open");
+            writer.flush(&mut out);
+        }
+        assert!(!writer.takes_long(&Step::Flush), "there is nothing to do");
+        assert!(writer.takes_long(&Step::End), "all of it is rendered again");
+        writer.unrendered.push_str(&"- item\n".repeat(400));
+        assert!(writer.takes_long(&Step::Flush));
+        writer.flush(&mut out);
+        writer.unrendered.push('x');
+        assert!(
+            writer.takes_long(&Step::Flush)
+                && writer.takes_long(&Step::Error(ApiError::internal()))
+        );
+    }
 
     #[test]
     fn what_is_ready_at_once_is_rendered_at_once() {

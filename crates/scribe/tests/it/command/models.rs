@@ -47,6 +47,37 @@ fn a_damaged_file_is_named_with_what_is_wrong() {
 }
 
 #[test]
+fn nothing_is_waited_for_where_a_file_should_be() {
+    let scribe = Scribe::new();
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-llama");
+    for name in ["config.json", "model.safetensors", "model.safetensors.index.json", "one.gguf"] {
+        let folder = scribe.folder().join(name.replace('.', "-"));
+        fs::create_dir(&folder).unwrap();
+        for copied in ["config.json", "model.safetensors"].iter().filter(|copied| **copied != name)
+        {
+            fs::copy(source.join(copied), folder.join(copied)).unwrap();
+        }
+        let pipe = folder.join(name);
+        make_pipe(&pipe);
+        let model = if name.ends_with(".gguf") { &pipe } else { &folder };
+        let ran = scribe.run(&["plan", "--model", model.to_str().unwrap()]);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.err);
+        let told = ran.err.contains(name) && ran.err.contains("it is not a file but a named pipe");
+        assert!(told, "{name}: {}", ran.err);
+    }
+    let config = scribe.folder().join("scribe.toml");
+    make_pipe(&config);
+    let ran = scribe.run(&["models", "list"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("named pipe"), "{}", ran.err);
+}
+
+fn make_pipe(path: &std::path::Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+#[test]
 fn the_list_is_data_on_standard_output() {
     let ran = Scribe::new().run(&["models", "list", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();

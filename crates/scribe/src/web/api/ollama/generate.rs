@@ -152,8 +152,9 @@ fn sampling(options: &Fields<'_>, model: &ServedModel) -> Result<Sampling, ApiEr
         Some(u64::MAX) | None => random::seed(),
         Some(seed) => seed,
     };
-    let repetition_penalty =
-        options.number("repeat_penalty", 0.01..=10.0)?.unwrap_or(sampling.repetition_penalty);
+    let repetition_penalty = options
+        .number("repeat_penalty", model::REPETITION_PENALTY_MIN..=10.0)?
+        .unwrap_or(sampling.repetition_penalty);
     Ok(Sampling { seed, repetition_penalty, ..sampling })
 }
 
