@@ -7,8 +7,8 @@ use std::arch::x86_64::{
     _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128,
     _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_div_ps, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_mul_ps,
-    _mm256_permute_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_sll_epi32, _mm256_sra_epi32,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_ps,
+    _mm256_permute_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_sll_epi32, _mm256_sqrt_ps,
+    _mm256_sra_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_ps,
 };
 
 use super::{Arithmetic, Kernel, LANES, Lanes};
@@ -101,6 +101,10 @@ impl Arithmetic for Avx2Lanes {
             _mm256_fmadd_ps(self.0, factor.0, term.0),
             _mm256_fmadd_ps(self.1, factor.1, term.1)
         ))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(|half| registers!(_mm256_sqrt_ps(half)))
     }
     #[inline(always)]
     fn neg(self) -> Self {

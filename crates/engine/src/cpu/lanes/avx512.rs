@@ -7,8 +7,8 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_div_ps,
     _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_blend_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permute_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srai_epi32, _mm512_storeu_ps, _mm512_sub_ps,
-    _mm512_xor_si512,
+    _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps, _mm512_srai_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps, _mm512_xor_si512,
 };
 
 use super::{Arithmetic, Kernel, LANES, Lanes, avx2};
@@ -78,6 +78,10 @@ impl Arithmetic for Avx512Lanes {
     #[inline(always)]
     fn mul_add(self, factor: Self, term: Self) -> Self {
         Self(registers!(_mm512_fmadd_ps(self.0, factor.0, term.0)))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(registers!(_mm512_sqrt_ps(self.0)))
     }
     #[inline(always)]
     fn neg(self) -> Self {

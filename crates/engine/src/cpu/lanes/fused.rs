@@ -33,6 +33,10 @@ impl Arithmetic for Fused {
         Self(self.0.mul_add(factor.0, term.0))
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         Self(-self.0)
     }

@@ -43,6 +43,8 @@ pub(crate) trait Arithmetic: Copy {
     fn div(self, other: Self) -> Self;
     /// `self * factor + term`, rounded once where the path has fused products.
     fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// The square root, rounded to nearest.
+    fn sqrt(self) -> Self;
     /// `-self`, exactly.
     fn neg(self) -> Self;
     /// The larger of both; `other` where either is not a number.

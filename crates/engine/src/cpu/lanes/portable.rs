@@ -33,6 +33,10 @@ impl Arithmetic for f32 {
         self * factor + term
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self::sqrt(self)
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         -self
     }
@@ -117,6 +121,10 @@ impl Arithmetic for PortableLanes {
     #[inline(always)]
     fn mul_add(self, factor: Self, term: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] * factor.0[lane] + term.0[lane]))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(f32::sqrt)
     }
     #[inline(always)]
     fn neg(self) -> Self {

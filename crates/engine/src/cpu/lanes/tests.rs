@@ -22,6 +22,7 @@ impl Kernel for Everything<'_> {
             left.sub(right),
             left.mul(right),
             left.div(right),
+            left.mul(left).sqrt(),
             left.neg(),
             left.max(right),
             left.select_less(right, L::splat(3.0), left),
@@ -59,6 +60,7 @@ fn expected(left: &[f32; LANES], right: &[f32; LANES], halves: &[u16; 2 * LANES]
     list.extend(zip(&|a, b| a - b));
     list.extend(zip(&|a, b| a * b));
     list.extend(zip(&|a, b| a / b));
+    list.extend(zip(&|a, _| (a * a).sqrt()));
     list.extend(zip(&|a, _| -a));
     list.extend(zip(&|a, b| if a > b { a } else { b }));
     list.extend(zip(&|a, b| if a < b { 3.0 } else { a }));
