@@ -18,9 +18,12 @@
 //! The `f64` functions of [`double`] serve tables and references, where speed is no matter.
 
 pub(crate) mod double;
+mod real;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use real::Real;
 
 use crate::cpu::lanes::Arithmetic;
 

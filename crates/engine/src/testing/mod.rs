@@ -1,5 +1,8 @@
-//! What the tests of kernels share: paths, devices, numbers, tolerances and guarded memory.
+//! What the tests of kernels share: paths, devices, numbers, tolerances, differences, the values of
+//! PyTorch and guarded memory.
 
+pub(crate) mod differences;
+pub(crate) mod golden;
 #[cfg(target_os = "linux")]
 pub(crate) mod guard;
 
