@@ -4,6 +4,10 @@
 //! With `angle = position * frequency[i]` for pair `i` of `(a, b)`:
 //! `a' = a cos(angle) - b sin(angle)`, `b' = b cos(angle) + a sin(angle)`.
 //!
+//! Backward, the gradient of a pair turns by the negative angle (and is stretched by the same
+//! magnitude, where a scaling has one): `da = da' cos(angle) + db' sin(angle)`,
+//! `db = db' cos(angle) - da' sin(angle)`.
+//!
 //! Cosines and sines are looked up in a [`RopeTable`] that is computed in `f64` by the engine's own
 //! functions and rounded once, so it is the same on every path. Each row stands alone: no result
 //! depends on batch, chunking or threads (`rows_stand_alone`).
@@ -18,6 +22,7 @@ mod tests;
 use std::ops::Range;
 
 use crate::cpu::{lanes, rope};
+use crate::math::Real;
 use crate::ops::rows_per_task;
 use crate::{Device, KernelPath, Tensor};
 
@@ -42,6 +47,37 @@ pub fn forward(
     positions: &[u32],
     table: &RopeTable,
 ) {
+    turn_rows::<false>(device, x, columns, positions, table);
+}
+
+/// The gradient of [`forward`], in place: `d_x` comes with the gradient of the turned heads in its
+/// `columns` and leaves with that of the heads before; its other columns stay as they are.
+///
+/// # Shapes
+///
+/// As those of [`forward`].
+///
+/// # Panics
+///
+/// Panics if `columns` are not whole heads of `d_x`, or a position lies outside the table.
+pub fn backward(
+    device: &Device,
+    d_x: &mut Tensor,
+    columns: Range<usize>,
+    positions: &[u32],
+    table: &RopeTable,
+) {
+    turn_rows::<true>(device, d_x, columns, positions, table);
+}
+
+/// Turns every row's heads by their angles, `BACK` by the negative ones.
+fn turn_rows<const BACK: bool>(
+    device: &Device,
+    x: &mut Tensor,
+    columns: Range<usize>,
+    positions: &[u32],
+    table: &RopeTable,
+) {
     let (width, head_size, path) = (x.columns(), table.head_size(), device.kernels());
     assert_eq!(x.rows(), positions.len(), "rows of x and positions");
     assert!(columns.end <= width, "columns {columns:?} of {width}");
@@ -54,27 +90,26 @@ pub fn forward(
     device.pool().for_chunks(x.values_mut(), rows_per_task * width, |task, rows| {
         let positions = &positions[task * rows_per_task..];
         for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
-            turn(path, &mut row[columns.clone()], table, position as usize);
+            turn::<BACK>(path, &mut row[columns.clone()], table, position as usize);
         }
     });
 }
 
 /// Turns the heads of one row.
-fn turn(path: KernelPath, heads: &mut [f32], table: &RopeTable, position: usize) {
+fn turn<const BACK: bool>(path: KernelPath, heads: &mut [f32], table: &RopeTable, position: usize) {
     let (cosines, sines) = table.row(position);
     match (path, table.pairing()) {
-        (KernelPath::Reference, _) => reference(heads, table, position),
+        (KernelPath::Reference, _) => reference::<f32, BACK>(heads, table, position),
         (_, Pairing::Halves) => {
-            lanes::run(path, rope::RotateHalves { heads, cosines, sines });
+            lanes::run(path, rope::RotateHalves::<BACK> { heads, cosines, sines });
         }
         (_, Pairing::Interleaved) => {
-            lanes::run(path, rope::RotateInterleaved { heads, cosines, sines });
+            lanes::run(path, rope::RotateInterleaved::<BACK> { heads, cosines, sines });
         }
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "results in f64 are rounded to f32 once")]
-fn reference(heads: &mut [f32], table: &RopeTable, position: usize) {
+fn reference<T: Real, const BACK: bool>(heads: &mut [T], table: &RopeTable, position: usize) {
     let half = table.head_size() / 2;
     for head in heads.chunks_exact_mut(2 * half) {
         for pair in 0..half {
@@ -83,10 +118,10 @@ fn reference(heads: &mut [f32], table: &RopeTable, position: usize) {
                 Pairing::Interleaved => (2 * pair, 2 * pair + 1),
             };
             let (cosine, sine) = table.pair(position, pair);
-            let (cosine, sine) = (f64::from(cosine), f64::from(sine));
-            let (a, b) = (f64::from(head[first]), f64::from(head[second]));
-            head[first] = (a * cosine - b * sine) as f32;
-            head[second] = (b * cosine + a * sine) as f32;
+            let (cosine, sine) = (f64::from(cosine), f64::from(if BACK { -sine } else { sine }));
+            let (a, b): (f64, f64) = (head[first].into(), head[second].into());
+            head[first] = T::rounded(a * cosine - b * sine);
+            head[second] = T::rounded(b * cosine + a * sine);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Tables against known values, turns against the reference.
 
 use super::table::frequencies;
-use super::{Pairing, RopeScaling, RopeTable, forward};
+use super::{Pairing, RopeScaling, RopeTable, backward, forward, reference};
+use crate::testing::differences::{assert_gradient, dot, widened};
+use crate::testing::golden::Golden;
 use crate::testing::{assert_close, device, numbers, paths, same_bits};
 use crate::{KernelPath, Tensor};
 
@@ -163,4 +165,85 @@ fn positions_past_the_table_are_refused() {
     let device = device(KernelPath::Portable, 1);
     let mut x = Tensor::zeros(&device, 1, 4);
     forward(&device, &mut x, 0..4, &[300], &table(4, Pairing::Halves));
+}
+
+fn stretched(head_size: usize, pairing: Pairing) -> RopeTable {
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_context_tokens: 64,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        attention_factor: None,
+    };
+    RopeTable::new(head_size, 300, 10_000.0, &yarn, pairing)
+}
+
+#[test]
+fn gradients_follow_differences() {
+    for pairing in PAIRINGS {
+        for table in [table(12, pairing), stretched(12, pairing)] {
+            let (x, d_out) = (widened(&numbers(1, 24)), widened(&numbers(2, 24)));
+            let mut d_x = d_out.clone();
+            reference::<f64, true>(&mut d_x, &table, 211);
+            let loss = |x: &[f64]| {
+                let mut out = x.to_vec();
+                reference::<f64, false>(&mut out, &table, 211);
+                dot(&d_out, &out)
+            };
+            assert_gradient(&x, &d_x, loss, &format!("{pairing:?}"));
+        }
+    }
+}
+
+#[test]
+fn fast_gradients_follow_the_reference_at_every_head_size() {
+    for head_size in (2..=70).step_by(2).chain([80, 96, 128, 256]) {
+        for pairing in PAIRINGS {
+            let oracle = device(KernelPath::Reference, 1);
+            let (width, positions) = (4 * head_size + 3, [0, 1, 17, 299]);
+            let d_x = Tensor::from_slice(&oracle, 4, width, &numbers(3, 4 * width));
+            let table = stretched(head_size, pairing);
+            let columns = 2..2 + 3 * head_size;
+            let mut expected = d_x.clone();
+            backward(&oracle, &mut expected, columns.clone(), &positions, &table);
+            for path in paths() {
+                let (mut out, mut again) = (d_x.clone(), d_x.clone());
+                backward(&device(path, 1), &mut out, columns.clone(), &positions, &table);
+                backward(&device(path, 2), &mut again, columns.clone(), &positions, &table);
+                let what = format!("{head_size} {pairing:?} on {path:?}");
+                assert!(same_bits(&out.to_vec(), &again.to_vec()), "{what}");
+                // As forward; the magnitude is 1.14.
+                assert_close(&out.to_vec(), &expected.to_vec(), 2.3e-7, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn there_and_back() {
+    for path in paths().into_iter().chain([KernelPath::Reference]) {
+        for pairing in PAIRINGS {
+            let device = device(path, 1);
+            let before = Tensor::from_slice(&device, 3, 128, &numbers(4, 3 * 128));
+            let (table, mut x) = (table(64, pairing), before.clone());
+            forward(&device, &mut x, 0..128, &[5, 0, 299], &table);
+            backward(&device, &mut x, 0..128, &[5, 0, 299], &table);
+            assert_close(&x.to_vec(), &before.to_vec(), 4e-7, &format!("{pairing:?}, {path:?}"));
+        }
+    }
+}
+
+#[test]
+fn gradients_follow_pytorch() {
+    let golden = Golden::read();
+    for path in paths().into_iter().chain([KernelPath::Reference]) {
+        let device = device(path, 1);
+        for (pairing, name) in PAIRINGS.into_iter().zip(["halves", "interleaved"]) {
+            let table = RopeTable::new(8, 300, 10_000.0, &RopeScaling::None, pairing);
+            let d_out = golden.list("rope.d_out");
+            let mut d_x = Tensor::from_slice(&device, 3, 16, &d_out);
+            backward(&device, &mut d_x, 0..16, &[0, 7, 250], &table);
+            golden.assert_close(&d_x.to_vec(), &format!("rope.{name}.d_x"));
+        }
+    }
 }
