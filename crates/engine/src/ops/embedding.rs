@@ -1,5 +1,9 @@
 //! Rows of a table picked by token: `out[t, :] = table[tokens[t], :]`.
 //!
+//! Backward, `d_table[tokens[t], :] += d_out[t, :]` in token order, one chain per value of the table
+//! that goes on from what is there: a batch in parts gives the same bits, on any number of threads
+//! (`parts_of_a_batch_and_threads_change_no_bit`).
+//!
 //! The values are the table's exact meaning on every kernel path, so no result depends on the
 //! path, the batch or the threads.
 
@@ -34,11 +38,50 @@ pub fn forward(device: &Device, out: &mut Tensor, table: &Matrix, tokens: &[u32]
     });
 }
 
+/// Columns of the table that are worth a task, over all tokens.
+const TASK_COLUMNS: usize = 64;
+
+/// Adds the gradient of each token's row to that of the table.
+///
+/// Additions of `f32` alone: the bits are the same on every kernel path.
+///
+/// # Shapes
+///
+/// - `d_table`: `[vocab, columns]`, added to
+/// - `d_out`: `[tokens.len(), columns]`
+///
+/// # Panics
+///
+/// Panics if the shapes differ or a token lies outside the table.
+pub fn backward(device: &Device, d_table: &mut Tensor, d_out: &Tensor, tokens: &[u32]) {
+    let (vocab, columns) = (d_table.rows(), d_table.columns());
+    let shape = (d_out.rows(), d_out.columns());
+    assert_eq!(shape, (tokens.len(), columns), "shape of d_out, for {} tokens", tokens.len());
+    for &token in tokens {
+        assert!((token as usize) < vocab, "token {token} of {vocab}");
+    }
+    device.pool().for_columns(
+        d_table.values_mut(),
+        columns,
+        0..columns,
+        TASK_COLUMNS,
+        |mut strip| {
+            let part = strip.first()..strip.first() + strip.width();
+            for (t, &token) in tokens.iter().enumerate() {
+                let d_row = strip.row(token as usize).iter_mut();
+                d_row.zip(&d_out.row(t)[part.clone()]).for_each(|(sum, d_out)| *sum += d_out);
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
-    use crate::{DeviceOptions, Dtype, MatrixPart, dtype};
+    use crate::testing::golden::Golden;
+    use crate::testing::{device, numbers, paths, same_bits};
+    use crate::{DeviceOptions, Dtype, KernelPath, MatrixPart, dtype};
 
     #[test]
     fn tokens_pick_their_rows() {
@@ -57,5 +100,75 @@ mod tests {
         for (t, &token) in many.iter().enumerate() {
             assert_eq!(out.row(t)[1], (3 * token + 1) as f32);
         }
+    }
+
+    #[test]
+    fn gradients_are_added_where_they_came_from() {
+        let device = device(KernelPath::Portable, 1);
+        let mut d_table = Tensor::from_slice(&device, 3, 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let d_out = Tensor::from_slice(&device, 3, 2, &[10.0, 20.0, 100.0, 200.0, 40.0, 50.0]);
+        backward(&device, &mut d_table, &d_out, &[2, 0, 2]);
+        assert_eq!(d_table.to_vec(), [101.0, 202.0, 3.0, 4.0, 55.0, 76.0]);
+    }
+
+    #[test]
+    fn gradients_are_those_of_a_product_with_zeros_and_ones() {
+        for columns in (1..=70).chain([576]) {
+            let (vocab, tokens) = (7, [3, 3, 0, 6, 3]);
+            let values = numbers(1, tokens.len() * columns);
+            let expected: Vec<f32> = (0..vocab * columns)
+                .map(|index| {
+                    let (token, column) = (index / columns, index % columns);
+                    let rows = (0..tokens.len()).filter(|&t| tokens[t] as usize == token);
+                    rows.map(|t| values[t * columns + column]).fold(0.0, |sum, value| sum + value)
+                })
+                .collect();
+            for path in paths().into_iter().chain([KernelPath::Reference]) {
+                let device = device(path, 2);
+                let mut d_table = Tensor::zeros(&device, vocab, columns);
+                let d_out = Tensor::from_slice(&device, tokens.len(), columns, &values);
+                backward(&device, &mut d_table, &d_out, &tokens);
+                assert!(same_bits(&d_table.to_vec(), &expected), "{columns} on {path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_and_threads_change_no_bit() {
+        let (vocab, columns, rows) = (11, 200, 61);
+        let tokens: Vec<u32> = (0..61).map(|t| t * t % 11).collect();
+        let one = device(KernelPath::best(), 1);
+        let values = numbers(2, rows * columns);
+        let before = Tensor::from_slice(&one, vocab, columns, &numbers(3, vocab * columns));
+        let mut expected = before.clone();
+        let d_out = Tensor::from_slice(&one, rows, columns, &values);
+        backward(&one, &mut expected, &d_out, &tokens);
+        for (threads, part) in [(2, 61), (3, 61), (1, 1), (2, 7), (2, 60)] {
+            let device = device(KernelPath::best(), threads);
+            let mut d_table = before.clone();
+            for (values, tokens) in values.chunks(part * columns).zip(tokens.chunks(part)) {
+                let d_out = Tensor::from_slice(&device, tokens.len(), columns, values);
+                backward(&device, &mut d_table, &d_out, tokens);
+            }
+            let same = same_bits(&d_table.to_vec(), &expected.to_vec());
+            assert!(same, "{threads} threads, {part} rows");
+        }
+    }
+
+    #[test]
+    fn gradients_follow_pytorch() {
+        let (golden, device) = (Golden::read(), device(KernelPath::best(), 1));
+        let d_out = Tensor::from_slice(&device, 6, 5, &golden.list("embedding.d_out"));
+        let mut d_table = Tensor::zeros(&device, 7, 5);
+        backward(&device, &mut d_table, &d_out, &[3, 0, 3, 6, 3, 1]);
+        golden.assert_close(&d_table.to_vec(), "embedding.d_table");
+    }
+
+    #[test]
+    #[should_panic(expected = "token 3 of 3")]
+    fn tokens_outside_the_table_are_refused() {
+        let device = device(KernelPath::Portable, 1);
+        let (mut d_table, d_out) = (Tensor::zeros(&device, 3, 2), Tensor::zeros(&device, 1, 2));
+        backward(&device, &mut d_table, &d_out, &[3]);
     }
 }
