@@ -1,6 +1,7 @@
 //! The fast twins of the operations, each written once over lanes or, for products, per kernel path.
 
 pub(crate) mod attention;
+pub(crate) mod cross_entropy;
 pub(crate) mod lanes;
 pub(crate) mod log_softmax;
 pub(crate) mod matmul;

@@ -1,6 +1,7 @@
 //! The operations: contract, formula, slow reference and tests, in a file or folder each.
 
 pub mod attention;
+pub mod cross_entropy;
 pub mod draw;
 pub mod embedding;
 #[cfg(all(test, target_os = "linux"))]
