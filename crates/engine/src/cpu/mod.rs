@@ -2,6 +2,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
+pub(crate) mod gradient_norm;
 pub(crate) mod lanes;
 pub(crate) mod log_softmax;
 pub(crate) mod matmul;

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod draw;
 pub mod embedding;
+pub mod gradient_norm;
 #[cfg(all(test, target_os = "linux"))]
 mod guarded;
 pub mod log_softmax;
