@@ -1,5 +1,6 @@
 //! The fast twins of the operations, each written once over lanes or, for products, per kernel path.
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod gradient_norm;

@@ -1,5 +1,6 @@
 //! The operations: contract, formula, slow reference and tests, in a file or folder each.
 
+pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 pub mod draw;
