@@ -10,6 +10,7 @@ pub mod gradient_norm;
 mod guarded;
 pub mod log_softmax;
 pub mod matmul;
+pub mod muon;
 pub mod rms_norm;
 pub mod rope;
 pub mod swiglu;
