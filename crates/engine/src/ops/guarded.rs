@@ -10,7 +10,10 @@
 use super::attention::{AttentionRow, CacheShape, CacheType, KvCache};
 use super::matmul::Store;
 use super::rope::{Pairing, RopeScaling, RopeTable};
-use super::{attention, draw, embedding, log_softmax, matmul, rms_norm, rope, swiglu};
+use super::{
+    adamw, attention, cross_entropy, draw, embedding, gradient_norm, log_softmax, matmul, muon,
+    rms_norm, rope, swiglu,
+};
 use crate::dtype::testing::random_rows;
 use crate::testing::guard::guarded;
 use crate::testing::{device, numbers, paths, same_bits};
@@ -94,6 +97,90 @@ fn rows_of_every_length() {
 }
 
 #[test]
+fn gradients_of_every_length() {
+    for columns in 1..=300 {
+        let rows = 1 + columns % 13;
+        check(&format!("gradients of {columns}"), |device| {
+            let (x, d_out) = (tensor(device, rows, columns), tensor(device, rows, columns));
+            let (mut d_x, mut d_weight) = (d_out.clone(), tensor(device, 1, columns));
+            let weight = d_weight.clone();
+            let inputs = rms_norm::Inputs { x: &x, weight: &weight, epsilon: 1e-5 };
+            let store = Store::Add;
+            let gradients =
+                rms_norm::Gradients { d_x: &mut d_x, store, d_weight: Some(&mut d_weight) };
+            rms_norm::backward(device, gradients, &d_out, &inputs);
+            let d_weights = Some(&mut d_weight);
+            rms_norm::backward_heads(device, &mut d_x, 0..columns, d_weights, &inputs);
+            let mut d_gate_up = tensor(device, rows, 2 * columns);
+            let gate_up = d_gate_up.clone();
+            swiglu::backward(device, &mut d_gate_up, &d_out, &gate_up);
+            let tokens: Vec<u32> = (0..).take(rows).collect();
+            let mut d_table = Tensor::zeros(device, rows, columns);
+            embedding::backward(device, &mut d_table, &d_out, &tokens);
+            let all = [d_x, d_weight, d_gate_up, d_table].map(|tensor| tensor.to_vec());
+            [all.concat(), losses(device, rows, columns)].concat()
+        });
+    }
+}
+
+/// Losses, gradients and entropies of some rows of logits.
+fn losses(device: &Device, rows: usize, vocab: usize) -> Vec<f32> {
+    let mut logits = tensor(device, rows, vocab);
+    let (tokens, weights) = (vec![0; rows], vec![0.5; rows]);
+    let targets =
+        cross_entropy::Targets { tokens: &tokens, weights: &weights, scale: 0.1, temperature: 0.9 };
+    let [mut losses, mut logprobs, mut entropies] = std::array::from_fn(|_| vec![0.0; rows]);
+    let results = cross_entropy::Results {
+        losses: &mut losses,
+        logprobs: &mut logprobs,
+        entropies: Some(&mut entropies),
+    };
+    cross_entropy::forward_backward(device, &mut logits, &targets, results);
+    [logits.to_vec(), losses, logprobs, entropies].concat()
+}
+
+#[test]
+fn steps_of_every_length() {
+    for length in (1..=100).chain([16_383, 16_385]) {
+        check(&format!("AdamW of {length}"), |device| {
+            let gradients = numbers(1, length);
+            let mut all = [gradients.clone(), gradients.clone(), vec![0.5; length]];
+            let [weights, first_moments, second_moments] = &mut all;
+            let state = adamw::AdamWState { weights, first_moments, second_moments };
+            let options = adamw::AdamWOptions {
+                learning_rate: 0.1,
+                beta1: 0.9,
+                beta2: 0.9,
+                epsilon: 1e-8,
+                epsilon_form: adamw::EpsilonForm::InsideRoot,
+                weight_decay: 0.1,
+            };
+            adamw::step(device, &options, 3, state, &gradients, 0.5);
+            #[expect(clippy::cast_possible_truncation, reason = "bits that are compared")]
+            let norm = gradient_norm::norm(device, &[&gradients]) as f32;
+            [all.concat(), vec![norm]].concat()
+        });
+    }
+    for (rows, columns) in (1..=40).map(|n| (n, n * 7 % 41 + 1)) {
+        check(&format!("Muon of [{rows}, {columns}]"), |device| {
+            let gradients = numbers(1, rows * columns);
+            let (mut weights, mut momentum) = (gradients.clone(), gradients.clone());
+            let state =
+                muon::MuonState { weights: &mut weights, momentum: &mut momentum, rows, columns };
+            let options = muon::MuonOptions {
+                learning_rate: 0.1,
+                momentum: 0.9,
+                form: muon::Momentum::Nesterov,
+                scale: muon::MuonScale::AdamW,
+                weight_decay: 0.1,
+            };
+            muon::step(device, &options, state, &gradients, 0.5);
+            [weights, momentum].concat()
+        });
+    }
+}
+
+#[test]
 fn heads_of_every_size() {
     for head_size in (2..=100).step_by(2).chain([128, 256]) {
         let rows = 1 + head_size / 2 % 13;
@@ -104,6 +191,7 @@ fn heads_of_every_size() {
                 let table = RopeTable::new(head_size, rows, 1e4, &scaling, pairing);
                 let mut x = tensor(device, rows, 3 * head_size);
                 rope::forward(device, &mut x, head_size..3 * head_size, &positions, &table);
+                rope::backward(device, &mut x, 0..2 * head_size, &positions, &table);
                 x.to_vec()
             });
         }
