@@ -276,10 +276,11 @@ pub(crate) struct Finish<'a> {
 }
 
 impl Kernel for Finish<'_> {
-    type Output = ();
+    /// The logarithm of the sum of `exp(score)`.
+    type Output = f32;
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self) -> f32 {
         let (record, length) = (self.record, self.record.length());
         let mut merged = &self.records[..length];
         if self.spans > 1 {
@@ -291,7 +292,8 @@ impl Kernel for Finish<'_> {
             merged = self.scratch;
         }
         let (sums, _) = merged[record.sums()].as_chunks::<LANES>();
-        let inverse = L::splat(1.0 / L::load(&sums[0]).sum());
+        let sum = L::load(&sums[0]).sum();
+        let inverse = L::splat(1.0 / sum);
         let (values, _) = merged[..record.width].as_chunks::<LANES>();
         let (out, tail) = self.out.as_chunks_mut::<LANES>();
         for (out, value) in out.iter_mut().zip(values) {
@@ -300,6 +302,7 @@ impl Kernel for Finish<'_> {
         if let (Some(value), false) = (values.last(), tail.is_empty()) {
             L::load(value).mul(inverse).store_partial(tail);
         }
+        merged[record.largest()] + math::log(sum)
     }
 }
 

@@ -5,8 +5,11 @@ pub(crate) mod layout;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
+
+pub use self::values::Order;
 
 use self::layout::{BLOCK, BlockLayout, PANEL_COLUMNS, float_at, panel_bytes};
 use crate::arena::Arena;

@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 mod expand;
 mod float;
+mod gradient;
 mod kernels;
 mod portable;
 mod quantized;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::ops::Range;
 
+pub(crate) use self::gradient::add_weight_gradient;
 use self::kernels::{Columns, Kernels};
 use crate::cpu::prefetch::prefetch;
 use crate::matrix::PackedPart;

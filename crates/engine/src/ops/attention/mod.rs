@@ -5,6 +5,7 @@
 //!
 //! 1. [`store`] rounds the rows' keys and values to the cache's type and files them.
 //! 2. [`forward`] lets each row look at what its sequence has filed so far.
+//! 3. [`backward`] makes gradients of queries, keys and values of whole sequences.
 //!
 //! A row's result depends on its query and on keys and values up to its position and on nothing
 //! else: tiles and spans are counted from the sequence's first token and sums run in the order of
@@ -14,6 +15,7 @@
 //! 512 tokens a partial result is closed, which lets several threads share one long sequence. The
 //! reference takes two passes in `f64` over the same rounded keys and values.
 
+mod backward;
 pub(crate) mod cache;
 mod plan;
 
@@ -24,6 +26,7 @@ use crate::cpu::lanes::{self, Kernel, Lanes};
 use crate::math::double;
 use crate::{Device, KernelPath, Tensor};
 
+pub use self::backward::{Attended, backward};
 pub use self::cache::{CacheShape, CacheType, HEAD_SIZE_MAX, KvCache, PAGE_TOKENS};
 use self::cache::{Element, Head, Storage};
 
@@ -122,6 +125,40 @@ pub fn forward(
     layer: usize,
     rows: &[AttentionRow<'_>],
 ) {
+    attend_all(device, (out, None), qkv, cache, layer, rows);
+}
+
+/// As [`forward`], and writes `log_sums[h] = log Σ_t exp(scale * q[h] · k[t, g])`, which
+/// [`backward`] needs.
+///
+/// # Shapes
+///
+/// - `log_sums`: `[rows, heads]`
+///
+/// # Panics
+///
+/// Panics if the shapes differ or a row's page does not exist.
+pub fn forward_with_log_sums(
+    device: &Device,
+    (out, log_sums): (&mut Tensor, &mut Tensor),
+    qkv: &Tensor,
+    cache: &KvCache,
+    layer: usize,
+    rows: &[AttentionRow<'_>],
+) {
+    let heads = out.columns() / cache.shape().head_size;
+    assert_eq!((log_sums.rows(), log_sums.columns()), (rows.len(), heads), "shape of log_sums");
+    attend_all(device, (out, Some(log_sums)), qkv, cache, layer, rows);
+}
+
+fn attend_all(
+    device: &Device,
+    (out, log_sums): (&mut Tensor, Option<&mut Tensor>),
+    qkv: &Tensor,
+    cache: &KvCache,
+    layer: usize,
+    rows: &[AttentionRow<'_>],
+) {
     let CacheShape { kv_heads, head_size, layers, .. } = *cache.shape();
     let (query_width, kv_width) = (out.columns(), kv_heads * head_size);
     assert_eq!((qkv.rows(), out.rows()), (rows.len(), rows.len()), "rows of qkv, out, the batch");
@@ -135,16 +172,18 @@ pub fn forward(
     }
     match (&cache.storage, device.kernels()) {
         (Storage::Bf16(all), KernelPath::Reference) => {
-            reference((cache, all.values(), layer), out, qkv, rows);
+            reference((cache, all.values(), layer), (out, log_sums), qkv, rows);
         }
         (Storage::F32(all), KernelPath::Reference) => {
-            reference((cache, all.values(), layer), out, qkv, rows);
+            reference((cache, all.values(), layer), (out, log_sums), qkv, rows);
         }
         (Storage::Bf16(all), _) => {
-            plan::Step { device, cache, all: all.values(), layer, rows }.forward(out, qkv);
+            plan::Step { device, cache, all: all.values(), layer, rows }
+                .forward(out, log_sums, qkv);
         }
         (Storage::F32(all), _) => {
-            plan::Step { device, cache, all: all.values(), layer, rows }.forward(out, qkv);
+            plan::Step { device, cache, all: all.values(), layer, rows }
+                .forward(out, log_sums, qkv);
         }
     }
 }
@@ -159,7 +198,7 @@ fn page_of(row: &AttentionRow<'_>, tile: usize) -> u32 {
 /// The slow clear form: two passes over a row's keys and values, in `f64`.
 fn reference<E: Element>(
     (cache, all, layer): (&KvCache, &[E], usize),
-    out: &mut Tensor,
+    (out, mut log_sums): (&mut Tensor, Option<&mut Tensor>),
     qkv: &Tensor,
     rows: &[AttentionRow<'_>],
 ) {
@@ -169,19 +208,22 @@ fn reference<E: Element>(
         for (h, out) in out.row_mut(index).chunks_exact_mut(head_size).enumerate() {
             let query = &qkv.row(index)[h * head_size..][..head_size];
             let head = Head { cache, all, layer, kv_head: h / group };
-            attend(head, row, (query, scale), out);
+            let log_sum = attend(head, row, (query, scale), out);
+            if let Some(log_sums) = &mut log_sums {
+                log_sums.row_mut(index)[h] = log_sum;
+            }
         }
     }
 }
 
-/// One query head of a row.
+/// One query head of a row; returns the logarithm of its sum of weights.
 #[expect(clippy::cast_possible_truncation, reason = "results in f64 are rounded to f32 once")]
 fn attend<E: Element>(
     head: Head<'_, E>,
     row: &AttentionRow<'_>,
     (query, scale): (&[f32], f32),
     out: &mut [f32],
-) {
+) -> f32 {
     let tile = |t: usize| head.tile(row.pages[t / PAGE_TOKENS]);
     let score = |t: usize| {
         let key = |channel: usize| f64::from(tile(t).key(t % PAGE_TOKENS, channel));
@@ -197,4 +239,5 @@ fn attend<E: Element>(
         let total = weights.iter().enumerate().map(|(t, &weight)| weight * value(t));
         *out = (total.sum::<f64>() / sum) as f32;
     }
+    (largest + double::log(sum)) as f32
 }

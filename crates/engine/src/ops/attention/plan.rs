@@ -83,8 +83,8 @@ impl Tasks {
 }
 
 impl<E: Element> Step<'_, E> {
-    /// Attends and writes `out`.
-    pub(super) fn forward(&self, out: &mut Tensor, qkv: &Tensor) {
+    /// Attends and writes `out`, and the logarithms of the sums of weights where there is room.
+    pub(super) fn forward(&self, out: &mut Tensor, log_sums: Option<&mut Tensor>, qkv: &Tensor) {
         let tasks = self.deal(out.columns());
         let count = tasks.number(self.cache.shape().kv_heads * tasks.units, 0, 0);
         let length = tasks.records_length();
@@ -95,7 +95,15 @@ impl<E: Element> Step<'_, E> {
             let (width, rows) = (out.columns(), rows_per_task(out.columns()));
             self.device.pool().for_chunks(out.values_mut(), rows * width, |chunk, out| {
                 for (index, out) in out.chunks_exact_mut(width).enumerate() {
-                    self.finish(&tasks, chunk * rows + index, records, out);
+                    self.finish(&tasks, chunk * rows + index, records, out, &mut []);
+                }
+            });
+            let Some(log_sums) = log_sums else { return };
+            let heads = log_sums.columns();
+            self.device.pool().for_chunks(log_sums.values_mut(), rows * heads, |chunk, values| {
+                let mut out = vec![0.0; width];
+                for (index, log_sums) in values.chunks_exact_mut(heads).enumerate() {
+                    self.finish(&tasks, chunk * rows + index, records, &mut out, log_sums);
                 }
             });
         });
@@ -169,14 +177,22 @@ impl<E: Element> Step<'_, E> {
         });
     }
 
-    /// Makes a row of the output from its vectors' records.
-    fn finish(&self, tasks: &Tasks, row: usize, records: &[f32], out: &mut [f32]) {
+    /// Makes a row of the output from its vectors' records, and the logarithm of each one's sum of
+    /// weights where there is room.
+    fn finish(
+        &self,
+        tasks: &Tasks,
+        row: usize,
+        records: &[f32],
+        out: &mut [f32],
+        log_sums: &mut [f32],
+    ) {
         let block = tasks.block_of_row[row];
         let row_in_block = row - tasks.blocks[block].start;
         let spans = if tasks.pieces == 1 { 1 } else { spans_of(&self.rows[row]) };
         let mut scratch = [0.0; HEAD_SIZE_MAX + 2 * LANES];
-        for (head, out) in out.chunks_exact_mut(self.cache.shape().head_size).enumerate() {
-            let (kv_head, head) = (head / tasks.group, head % tasks.group);
+        for (number, out) in out.chunks_exact_mut(self.cache.shape().head_size).enumerate() {
+            let (kv_head, head) = (number / tasks.group, number % tasks.group);
             let unit = head / VECTORS;
             let heads = tasks.unit_heads(unit);
             let vector = row_in_block * heads.len() + head - heads.start;
@@ -190,7 +206,10 @@ impl<E: Element> Step<'_, E> {
                 scratch: &mut scratch[..tasks.record.length()],
                 out,
             };
-            lanes::run(self.device.kernels(), finish);
+            let log_sum = lanes::run(self.device.kernels(), finish);
+            if let Some(place) = log_sums.get_mut(number) {
+                *place = log_sum;
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Fast twins against the two-pass reference, and each row against itself in other company.
 
 use super::cache::{Element, Head, Storage};
-use super::{AttentionRow, CacheShape, CacheType, KvCache, PAGE_TOKENS, forward, store};
+use super::{
+    Attended, AttentionRow, CacheShape, CacheType, KvCache, PAGE_TOKENS, backward, forward,
+    forward_with_log_sums, store,
+};
 use crate::testing::{assert_close, device, numbers, paths, same_bits};
 use crate::{Device, KernelPath, Tensor};
 
@@ -298,4 +301,139 @@ fn a_page_that_does_not_exist_is_refused() {
     let device = device(KernelPath::Portable, 1);
     let sequence = SMOL.sequence(&device, 1, 1);
     SMOL.feed(&device, &mut SMOL.cache(&device), &sequence, &[64], &[1]);
+}
+
+/// Sequences side by side in a batch, forward and backward.
+struct Batch {
+    log_sums: Vec<f32>,
+    d_qkv: Vec<f32>,
+}
+
+impl Case {
+    /// Runs sequences of some lengths as one batch, keys and values in pages of their own.
+    fn differentiate(&self, device: &Device, sequences: &[(u64, usize)]) -> Batch {
+        let (shape, columns) = (self.shape(), self.columns());
+        let mut values = Vec::new();
+        let mut pages: Vec<Vec<u32>> = Vec::new();
+        let mut next = 0..;
+        for &(seed, tokens) in sequences {
+            values.extend(self.sequence(device, seed, tokens).to_vec());
+            pages.push(next.by_ref().take(tokens.div_ceil(PAGE_TOKENS)).collect());
+        }
+        let rows: Vec<AttentionRow<'_>> = sequences
+            .iter()
+            .zip(&pages)
+            .flat_map(|(&(_, tokens), pages)| {
+                (0..tokens).map(|position| AttentionRow { pages, position })
+            })
+            .collect();
+        let count = rows.len();
+        let qkv = Tensor::from_slice(device, count, columns, &values);
+        let mut cache = KvCache::new(device, &shape, pages.iter().map(Vec::len).sum());
+        store(device, &mut cache, 1, &qkv, &rows);
+        let width = self.heads * self.head_size;
+        let mut out = Tensor::zeros(device, count, width);
+        let mut log_sums = Tensor::zeros(device, count, self.heads);
+        forward_with_log_sums(device, (&mut out, &mut log_sums), &qkv, &cache, 1, &rows);
+        let mut plain = Tensor::zeros(device, count, width);
+        forward(device, &mut plain, &qkv, &cache, 1, &rows);
+        assert!(same_bits(&out.to_vec(), &plain.to_vec()), "log sums change nothing");
+        let seeds: Vec<f32> = sequences
+            .iter()
+            .flat_map(|&(seed, tokens)| numbers(seed + 100, tokens * width))
+            .collect();
+        let d_out = Tensor::from_slice(device, count, width, &seeds);
+        let mut d_qkv = Tensor::from_slice(device, count, columns, &vec![9.0; count * columns]);
+        let attended = Attended { qkv: &qkv, out: &out, log_sums: &log_sums };
+        backward(device, &mut d_qkv, &d_out, attended, &shape, &rows);
+        Batch { log_sums: log_sums.to_vec(), d_qkv: d_qkv.to_vec() }
+    }
+
+    /// `Σ out ⊙ d_out` of one sequence in `f64`, keys and values not rounded.
+    fn loss(&self, qkv: &[f64], d_out: &[f32], tokens: usize) -> f64 {
+        let (columns, size) = (self.columns(), self.head_size);
+        let head = |row: usize, head: usize| &qkv[row * columns + head * size..][..size];
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut loss = 0.0;
+        for row in 0..tokens {
+            for number in 0..self.heads {
+                let kv_head = number / (self.heads / self.kv_heads);
+                let scale = f64::from(self.shape().scale);
+                let weights: Vec<f64> = (0..=row)
+                    .map(|t| product(head(row, number), head(t, self.heads + kv_head)) * scale)
+                    .map(f64::exp)
+                    .collect();
+                let sum = weights.iter().sum::<f64>();
+                for (t, weight) in weights.iter().enumerate() {
+                    let value = head(t, self.heads + self.kv_heads + kv_head);
+                    let d_out = &d_out[(row * self.heads + number) * size..][..size];
+                    let d_out: Vec<f64> = d_out.iter().map(|&d| d.into()).collect();
+                    loss += weight / sum * product(value, &d_out);
+                }
+            }
+        }
+        loss
+    }
+}
+
+#[test]
+fn gradients_are_slopes_of_the_loss() {
+    let case = Case { heads: 4, kv_heads: 2, head_size: 6, cache_type: CacheType::F32 };
+    let device = device(KernelPath::Reference, 1);
+    let lengths = [(11, 5), (12, 3)];
+    let gradient = case.differentiate(&device, &lengths).d_qkv;
+    let mut first = 0;
+    for (seed, tokens) in lengths {
+        let qkv = case.sequence(&device, seed, tokens).to_vec();
+        let d_out = numbers(seed + 100, tokens * case.heads * case.head_size);
+        for index in 0..qkv.len() {
+            let at = |step: f64| {
+                let mut qkv: Vec<f64> = qkv.iter().map(|&value| value.into()).collect();
+                qkv[index] += step;
+                case.loss(&qkv, &d_out, tokens)
+            };
+            // The error of four points is of the order of the step's fourth power.
+            let step = 1e-3;
+            let slope =
+                (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step);
+            let actual = f64::from(gradient[first + index]);
+            // The reference is rounded to f32 once.
+            let close = (actual - slope).abs() <= 1e-7 * slope.abs() + 1e-9;
+            assert!(close, "[{index}] of {tokens} tokens: {actual}, slope {slope}");
+        }
+        first += qkv.len();
+    }
+}
+
+#[test]
+fn gradients_follow_the_reference() {
+    let shapes =
+        [(1, 1, 2), (2, 1, 8), (6, 2, 16), (3, 3, 24), (9, 3, 64), (2, 2, 128), (1, 1, 256)];
+    for (heads, kv_heads, head_size) in shapes {
+        for cache_type in [CacheType::Bf16, CacheType::F32] {
+            for lengths in [&[(1, 1)][..], &[(2, 64)], &[(3, 65), (4, 7)], &[(5, 130)]] {
+                let case = Case { heads, kv_heads, head_size, cache_type };
+                let expected = case.differentiate(&device(KernelPath::Reference, 1), lengths);
+                for path in paths() {
+                    let actual = case.differentiate(&device(path, 2), lengths);
+                    let what = format!("{case:?} {lengths:?} on {path:?}");
+                    assert_close(&actual.log_sums, &expected.log_sums, 4e-6, &what);
+                    // Sums of some hundred products below 10.
+                    assert_close(&actual.d_qkv, &expected.d_qkv, 1e-4, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_do_not_depend_on_company_or_threads() {
+    for path in paths() {
+        let (one, two) = (device(path, 1), device(path, 2));
+        let lengths = [(1, 70), (2, 3), (3, 128), (4, 1)];
+        let together = SMOL.differentiate(&two, &lengths).d_qkv;
+        let alone: Vec<f32> =
+            lengths.iter().flat_map(|&length| SMOL.differentiate(&one, &[length]).d_qkv).collect();
+        assert!(same_bits(&together, &alone), "{path:?}");
+    }
 }
