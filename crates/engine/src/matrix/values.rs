@@ -4,7 +4,7 @@ use super::layout::{PANEL_COLUMNS, panel_bytes};
 use super::{Matrix, PackedPart};
 use crate::arena::Arena;
 use crate::dtype::half::f32_to_bf16;
-use crate::{Device, Dtype, Error};
+use crate::{Device, Dtype, Error, Tensor};
 
 /// Values of a column that are written before the next column's, so that the lines stay cached.
 const RUN: usize = 64;
@@ -46,13 +46,21 @@ impl Matrix {
 
     /// Writes all values, rounded to the matrix's type.
     ///
+    /// # Shapes
+    ///
+    /// - `values`: as `order` says
+    ///
     /// # Panics
     ///
-    /// Panics unless there are `out_features * in_features` values and the matrix comes from
-    /// [`Self::zeros`].
-    pub fn write(&mut self, device: &Device, values: &[f32], order: Order) {
+    /// Panics if the shapes differ or the matrix does not come from [`Self::zeros`].
+    pub fn write(&mut self, device: &Device, values: &Tensor, order: Order) {
         let (out_features, in_features) = (self.out_features, self.in_features);
-        assert_eq!(values.len(), out_features * in_features, "values of {self:?}");
+        let shape = match order {
+            Order::Rows => (out_features, in_features),
+            Order::Columns => (in_features, out_features),
+        };
+        assert_eq!((values.rows(), values.columns()), shape, "shape of the values of {self:?}");
+        let values = values.values();
         assert_eq!(self.parts.len(), 1, "a matrix that can be written has one part");
         let part = &mut self.parts[0];
         let (dtype, panel_bytes) = (part.dtype, part.panel_bytes);

@@ -72,15 +72,15 @@ pub fn forward(
 /// Panics if the shapes differ.
 pub fn add_weight_gradient(
     device: &Device,
-    d_weights: &mut [f32],
+    d_weights: &mut Tensor,
     d_out: &Tensor,
     x: &Tensor,
     precision: Precision,
 ) {
     assert_eq!(d_out.rows(), x.rows(), "rows of d_out and of x");
-    let shape = [d_out.columns(), x.columns()];
-    assert_eq!(d_weights.len(), shape[0] * shape[1], "values of a {shape:?} gradient");
-    if x.rows() == 0 || d_weights.is_empty() {
+    let shape = (d_out.columns(), x.columns());
+    assert_eq!((d_weights.rows(), d_weights.columns()), shape, "shape of d_weights");
+    if x.rows() == 0 || shape.0 == 0 || shape.1 == 0 {
         return;
     }
     if device.kernels() == KernelPath::Reference {
@@ -94,16 +94,16 @@ pub fn add_weight_gradient(
 ///
 /// # Shapes
 ///
-/// - `d_bias`: `[out_features]`, accumulated
+/// - `d_bias`: `[1, out_features]`, accumulated
 /// - `d_out`: `[rows, out_features]`
 ///
 /// # Panics
 ///
 /// Panics if the shapes differ.
-pub fn add_bias_gradient(device: &Device, d_bias: &mut [f32], d_out: &Tensor) {
+pub fn add_bias_gradient(device: &Device, d_bias: &mut Tensor, d_out: &Tensor) {
     let columns = d_out.columns();
-    assert_eq!(d_bias.len(), columns, "values of the gradient and columns of d_out");
-    device.pool().for_chunks(d_bias, BIAS_TASK_COLUMNS, |task, d_bias| {
+    assert_eq!((d_bias.rows(), d_bias.columns()), (1, columns), "shape of d_bias");
+    device.pool().for_chunks(d_bias.values_mut(), BIAS_TASK_COLUMNS, |task, d_bias| {
         let first = task * BIAS_TASK_COLUMNS;
         for row in 0..d_out.rows() {
             let d_out = &d_out.row(row)[first..first + d_bias.len()];
@@ -155,8 +155,8 @@ fn forward_reference(
 }
 
 /// The oracle: products of f32 summed in f64, rounded once.
-fn weight_gradient_reference(device: &Device, d_weights: &mut [f32], d_out: &Tensor, x: &Tensor) {
-    device.pool().for_chunks(d_weights, x.columns(), |n, d_weights| {
+fn weight_gradient_reference(device: &Device, d_weights: &mut Tensor, d_out: &Tensor, x: &Tensor) {
+    device.pool().for_chunks(d_weights.values_mut(), x.columns(), |n, d_weights| {
         for (k, d_weight) in d_weights.iter_mut().enumerate() {
             let products =
                 (0..x.rows()).map(|row| f64::from(d_out.row(row)[n]) * f64::from(x.row(row)[k]));
@@ -208,10 +208,15 @@ mod tests {
                     let transposed: Vec<f32> = (0..in_features * out_features)
                         .map(|i| values[i % out_features * in_features + i / out_features])
                         .collect();
-                    for (values, order) in [(&values, Order::Rows), (&transposed, Order::Columns)] {
+                    let rows = Tensor::from_slice(&device, out_features, in_features, &values);
+                    let columns =
+                        Tensor::from_slice(&device, in_features, out_features, &transposed);
+                    for (values, order) in [(&rows, Order::Rows), (&columns, Order::Columns)] {
                         let mut written = Matrix::zeros(dtype, out_features, in_features).unwrap();
                         // What was written before leaves no trace.
-                        written.write(&device, &vec![9.0; values.len()], order);
+                        let mut nines = values.clone();
+                        nines.values_mut().fill(9.0);
+                        written.write(&device, &nines, order);
                         written.write(&device, values, order);
                         let what = format!("{dtype} [{out_features}, {in_features}] {order:?}");
                         assert!(same_bits(&product(&written), &product(&packed)), "{what}");
@@ -254,13 +259,14 @@ mod tests {
                     if path == KernelPath::Reference && precision == Precision::Bf16 {
                         continue;
                     }
-                    let mut d_weights = before.clone();
+                    let mut d_weights =
+                        Tensor::from_slice(&device, out_features, in_features, &before);
                     add_weight_gradient(&device, &mut d_weights, &d_out, &x, precision);
                     let expected = expected(&before, &d_out, &x, precision);
                     let what =
                         format!("{path} {precision:?} [{rows}, {out_features}, {in_features}]");
                     // A chain of 301 sums below 30 errs by far less than 301 * 30 * 2^-24.
-                    assert_close(&d_weights, &expected, 3e-5, &what);
+                    assert_close(d_weights.values(), &expected, 3e-5, &what);
                 }
             }
         }
@@ -275,8 +281,10 @@ mod tests {
             for precision in [Precision::F32, Precision::Bf16] {
                 let run = |threads: usize, step: usize| {
                     let device = device(path, threads);
-                    let mut d_weights = numbers(6, out_features * in_features);
-                    let mut d_bias = numbers(7, out_features);
+                    let mut d_weights = Tensor::zeros(&device, out_features, in_features);
+                    d_weights.upload(0, &numbers(6, out_features * in_features));
+                    let mut d_bias =
+                        Tensor::from_slice(&device, 1, out_features, &numbers(7, out_features));
                     let d_out = d_out.chunks(step * out_features);
                     for (d_out, x) in d_out.zip(x.chunks(step * in_features)) {
                         let rows = x.len() / in_features;
@@ -285,7 +293,7 @@ mod tests {
                         add_weight_gradient(&device, &mut d_weights, &d_out, &x, precision);
                         add_bias_gradient(&device, &mut d_bias, &d_out);
                     }
-                    [d_weights, d_bias].concat()
+                    [d_weights.to_vec(), d_bias.to_vec()].concat()
                 };
                 let whole = run(1, rows);
                 for (threads, step) in [(2, rows), (3, 32), (1, 2), (2, 38)] {
@@ -302,10 +310,9 @@ mod tests {
         let device = device(KernelPath::Reference, 1);
         let (rows, out_features, in_features) = (3, 5, 7);
         let values = numbers(1, out_features * in_features);
-        let mut weights = Matrix::zeros(Dtype::F32, out_features, in_features).unwrap();
-        weights.write(&device, &values, Order::Rows);
+        let weights = Tensor::from_slice(&device, out_features, in_features, &values);
         let mut transposed = Matrix::zeros(Dtype::F32, in_features, out_features).unwrap();
-        transposed.write(&device, &values, Order::Columns);
+        transposed.write(&device, &weights, Order::Columns);
         let x = numbers(2, rows * in_features);
         let d_out =
             Tensor::from_slice(&device, rows, out_features, &numbers(3, rows * out_features));

@@ -29,12 +29,13 @@ thread_local! {
 /// [`crate::ops::matmul::add_weight_gradient`] on the fast paths; shapes are checked there.
 pub(crate) fn add_weight_gradient(
     device: &Device,
-    d_weights: &mut [f32],
+    d_weights: &mut Tensor,
     d_out: &Tensor,
     x: &Tensor,
     precision: Precision,
 ) {
     let gradient = Gradient { device, d_out, x, precision };
+    let d_weights = d_weights.values_mut();
     match device.kernels() {
         #[cfg(target_arch = "x86_64")]
         KernelPath::Avx2 => gradient.run(super::avx2::Avx2::detected(), d_weights),
