@@ -84,6 +84,21 @@ impl Tensor {
         self.row_mut(row).copy_from_slice(from.row(from_row));
     }
 
+    /// Copies all rows of another tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes differ.
+    pub fn copy_from(&mut self, from: &Self) {
+        assert_eq!((self.rows, self.columns), (from.rows, from.columns), "shapes of both tensors");
+        self.values_mut().copy_from_slice(from.values());
+    }
+
+    /// Sets every value.
+    pub fn fill(&mut self, value: f32) {
+        self.values_mut().fill(value);
+    }
+
     /// Copies one row to the caller.
     ///
     /// # Panics

@@ -51,6 +51,7 @@ mod prefix;
 mod request;
 mod sampler;
 mod sampling;
+pub mod trainable;
 mod weights;
 mod workspace;
 

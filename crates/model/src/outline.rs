@@ -72,15 +72,20 @@ impl Outline {
             KernelPath::Reference => CacheType::F32,
             _ => CacheType::Bf16,
         };
-        let Config { layers, kv_heads, head_size, .. } = self.config;
-        let scale = inverse_root(head_size);
-        CacheShape { layers, kv_heads, head_size, scale, cache_type }
+        cache_shape(&self.config, cache_type)
     }
 
     /// Memory of one page of the cache.
     pub(crate) fn page_bytes(&self) -> u64 {
         self.cache_shape().page_bytes() as u64
     }
+}
+
+/// What a cache of all layers holds of each token.
+pub(crate) fn cache_shape(config: &Config, cache_type: CacheType) -> CacheShape {
+    let Config { layers, kv_heads, head_size, .. } = *config;
+    let scale = inverse_root(head_size);
+    CacheShape { layers, kv_heads, head_size, scale, cache_type }
 }
 
 /// `1 / sqrt(n)`, which is what query-key products are multiplied with.

@@ -83,7 +83,7 @@ pub(crate) fn load(
 }
 
 /// The matrices of a layer: q, k and v; the output of attention; gate and up; down.
-fn stacks(config: &Config) -> [Stack; 4] {
+pub(crate) fn stacks(config: &Config) -> [Stack; 4] {
     let Config { width, ffn_width, .. } = *config;
     let (query, kv) = (config.query_width(), config.kv_width());
     let stack = |parts: &[(Layer, usize)], in_features| Stack { parts: parts.into(), in_features };
@@ -96,10 +96,10 @@ fn stacks(config: &Config) -> [Stack; 4] {
 }
 
 /// Matrices with the same input, stacked by rows.
-struct Stack {
+pub(crate) struct Stack {
     /// Each with its number of rows.
-    parts: Vec<(Layer, usize)>,
-    in_features: usize,
+    pub(crate) parts: Vec<(Layer, usize)>,
+    pub(crate) in_features: usize,
 }
 
 /// What [`Weights::bytes`] is going to be, by the checkpoint's table of tensors alone.

@@ -2,9 +2,9 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod attention_backward;
 pub(crate) mod cross_entropy;
 pub(crate) mod gradient_norm;
-pub(crate) mod attention_backward;
 pub(crate) mod lanes;
 pub(crate) mod log_softmax;
 pub(crate) mod matmul;

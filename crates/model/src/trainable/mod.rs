@@ -1,0 +1,299 @@
+//! A model that learns: forward, the loss, and backward to the gradient of every weight.
+//!
+//! The same operations in the same order as [`Model`](crate::Model)'s, so that log-probabilities
+//! are the same to the bit while training and while serving. Weights are held in f32; products read
+//! copies of them, rounded as [`Precision`] says and laid out for both directions, which
+//! [`Trainable::refresh`] renews after each step of an optimizer.
+//!
+//! Gradients are accumulated: every sum over tokens is one chain in the order of the tokens that
+//! goes on from one micro-batch to the next, so the size of micro-batches changes no bit.
+
+mod backward;
+mod forward;
+mod parameters;
+#[cfg(test)]
+mod tests;
+
+use engine::ops::attention::{CacheShape, CacheType, KvCache, PAGE_TOKENS};
+use engine::ops::matmul::Precision;
+use engine::ops::rope::RopeTable;
+use engine::{Device, Dtype, Matrix, Order, Tensor};
+
+use crate::config::Config;
+use crate::error::Error;
+
+use self::parameters::Places;
+pub use self::parameters::{Parameter, ParameterKind};
+
+/// Most rows of logits that exist at once.
+const LOGIT_ROWS: usize = 64;
+
+/// Some tokens of a step: whole documents, or their first tokens, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct MicroBatch<'a> {
+    /// What the model reads.
+    pub tokens: &'a [u32],
+    /// Each token's place in its document; a document begins where this is 0.
+    pub positions: &'a [u32],
+    /// What it should predict.
+    pub targets: &'a [u32],
+    /// What each prediction counts; 0 for what is not to be learned.
+    pub weights: &'a [f32],
+    /// What all weights are multiplied with: 1 over their sum in the whole step, so that the losses
+    /// of its micro-batches add up to the mean.
+    pub scale: f32,
+}
+
+/// What was computed of each token of a micro-batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Losses {
+    /// `-weight * scale * logprob`.
+    pub losses: Vec<f32>,
+    /// The log-probability of the target, natural logarithm.
+    pub logprobs: Vec<f32>,
+}
+
+/// A transformer in f32 with its gradients.
+#[derive(Debug)]
+pub struct Trainable {
+    device: Device,
+    config: Config,
+    precision: Precision,
+    parameters: Vec<Parameter>,
+    places: Places,
+    weights: Vec<Tensor>,
+    gradients: Vec<Tensor>,
+    /// The rounded copies of matrices and tables, by place.
+    copies: Vec<Option<Copies>>,
+    rope: RopeTable,
+    cache: KvCache,
+    activations: Activations,
+}
+
+/// A matrix as products read it.
+#[derive(Debug)]
+struct Copies {
+    /// `[out, in]`, for the layer itself.
+    forward: Matrix,
+    /// `[in, out]`, for the gradient of its input.
+    backward: Matrix,
+}
+
+/// The copies of a matrix or table.
+fn copies_of(copies: &[Option<Copies>], place: usize) -> &Copies {
+    copies[place].as_ref().expect("matrices and tables have copies")
+}
+
+/// What is kept of the forward pass until the backward pass has used it, `[rows, …]`.
+#[derive(Debug)]
+struct Activations {
+    layers: Vec<LayerActivations>,
+    /// The residual stream, at the end of the last layer after the forward pass.
+    stream: Tensor,
+    normed: Tensor,
+    hidden: Tensor,
+    /// Gradients of the above and of what a layer keeps.
+    d_stream: Tensor,
+    d_normed: Tensor,
+    d_hidden: Tensor,
+    d_gate_up: Tensor,
+    d_qkv: Tensor,
+    d_attended: Tensor,
+    /// A chunk of rows at the head.
+    last: Tensor,
+    d_last: Tensor,
+    logits: Tensor,
+}
+
+/// What a layer keeps.
+#[derive(Debug)]
+struct LayerActivations {
+    /// The stream before the layer.
+    input: Tensor,
+    /// Queries, keys and values before their norms; empty without these.
+    raw_qkv: Tensor,
+    /// Queries, keys and values as attention read them.
+    qkv: Tensor,
+    attended: Tensor,
+    log_sums: Tensor,
+    /// The stream between attention and the feed-forward layer.
+    middle: Tensor,
+    gate_up: Tensor,
+}
+
+impl Activations {
+    fn new(device: &Device, config: &Config) -> Self {
+        let tensor = |columns| Tensor::zeros(device, 0, columns);
+        let (width, ffn, query) = (config.width, config.ffn_width, config.query_width());
+        let qkv = query + 2 * config.kv_width();
+        let layer = |_| LayerActivations {
+            input: tensor(width),
+            raw_qkv: tensor(if config.qk_norm { qkv } else { 0 }),
+            qkv: tensor(qkv),
+            attended: tensor(query),
+            log_sums: tensor(config.heads),
+            middle: tensor(width),
+            gate_up: tensor(2 * ffn),
+        };
+        Self {
+            layers: (0..config.layers).map(layer).collect(),
+            stream: tensor(width),
+            normed: tensor(width),
+            hidden: tensor(ffn),
+            d_stream: tensor(width),
+            d_normed: tensor(width),
+            d_hidden: tensor(ffn),
+            d_gate_up: tensor(2 * ffn),
+            d_qkv: tensor(qkv),
+            d_attended: tensor(query),
+            last: tensor(width),
+            d_last: tensor(width),
+            logits: tensor(config.vocab),
+        }
+    }
+
+    /// Makes room for `rows` rows.
+    fn resize(&mut self, rows: usize) {
+        for layer in &mut self.layers {
+            let LayerActivations { input, raw_qkv, qkv, attended, log_sums, middle, gate_up } =
+                layer;
+            for tensor in [input, raw_qkv, qkv, attended, log_sums, middle, gate_up] {
+                tensor.resize_rows(rows);
+            }
+        }
+        let Self { stream, normed, hidden, d_stream, d_normed, d_hidden, d_gate_up, .. } = self;
+        for tensor in [stream, normed, hidden, d_stream, d_normed, d_hidden, d_gate_up] {
+            tensor.resize_rows(rows);
+        }
+        self.d_qkv.resize_rows(rows);
+        self.d_attended.resize_rows(rows);
+    }
+}
+
+impl Trainable {
+    /// A model with random weights that follow from the seed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Engine`] if a matrix cannot be addressed.
+    pub fn new(
+        device: &Device,
+        config: &Config,
+        precision: Precision,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let (parameters, places) = parameters::list(config);
+        let weights = parameters::initial(device, config, (&parameters, &places), seed);
+        let rope = &config.rope;
+        let rope = RopeTable::new(
+            config.head_size,
+            config.context_tokens,
+            rope.base,
+            &rope.scaling,
+            rope.pairing,
+        );
+        let dtype = match precision {
+            Precision::F32 => Dtype::F32,
+            Precision::Bf16 => Dtype::Bf16,
+        };
+        let copies = parameters
+            .iter()
+            .map(|parameter| match parameter.kind {
+                ParameterKind::Vector => Ok(None),
+                ParameterKind::Matrix | ParameterKind::Table => {
+                    let [rows, columns] = parameter.shape;
+                    let forward = Matrix::zeros(dtype, rows, columns)?;
+                    Ok(Some(Copies { forward, backward: Matrix::zeros(dtype, columns, rows)? }))
+                }
+            })
+            .collect::<Result<_, Error>>()?;
+        let mut trainable = Self {
+            device: device.clone(),
+            config: config.clone(),
+            precision,
+            gradients: parameters::zeros(device, &parameters),
+            parameters,
+            places,
+            weights,
+            copies,
+            rope,
+            cache: KvCache::new(device, &cache_shape(config, precision), 0),
+            activations: Activations::new(device, config),
+        };
+        trainable.refresh();
+        Ok(trainable)
+    }
+
+    /// The model's shape.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All weights, in the order of [`Self::weights`] and [`Self::gradients`].
+    #[must_use]
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The values of all weights.
+    #[must_use]
+    pub fn weights(&self) -> &[Tensor] {
+        &self.weights
+    }
+
+    /// What was accumulated since [`Self::clear_gradients`].
+    #[must_use]
+    pub fn gradients(&self) -> &[Tensor] {
+        &self.gradients
+    }
+
+    /// Weights to be changed, with their gradients; then call [`Self::refresh`].
+    pub fn weights_and_gradients(&mut self) -> (&mut [Tensor], &[Tensor]) {
+        (&mut self.weights, &self.gradients)
+    }
+
+    /// Lets products read the weights as they are now.
+    pub fn refresh(&mut self) {
+        for (weights, copies) in self.weights.iter().zip(&mut self.copies) {
+            if let Some(Copies { forward, backward }) = copies {
+                forward.write(&self.device, weights, Order::Rows);
+                backward.write(&self.device, weights, Order::Columns);
+            }
+        }
+    }
+
+    /// Sets all gradients to zero.
+    pub fn clear_gradients(&mut self) {
+        self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+    }
+
+    /// Pages that hold the keys and values of a micro-batch's documents, in one layer.
+    fn lay_out(&mut self, positions: &[u32]) -> Vec<Vec<u32>> {
+        let mut pages: Vec<Vec<u32>> = Vec::new();
+        let mut next = 0..;
+        for &position in positions {
+            if position == 0 {
+                pages.push(Vec::new());
+            }
+            let own = pages.last_mut().expect("a micro-batch begins with a document");
+            if (position as usize).is_multiple_of(PAGE_TOKENS) {
+                own.extend(next.next());
+            }
+        }
+        let count = next.start as usize;
+        if self.cache.pages() < count {
+            self.cache = KvCache::new(&self.device, self.cache.shape(), count);
+        }
+        pages
+    }
+}
+
+/// Keys and values of one layer at a time.
+fn cache_shape(config: &Config, precision: Precision) -> CacheShape {
+    let cache_type = match precision {
+        Precision::F32 => CacheType::F32,
+        Precision::Bf16 => CacheType::Bf16,
+    };
+    CacheShape { layers: 1, ..crate::outline::cache_shape(config, cache_type) }
+}

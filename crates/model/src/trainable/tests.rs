@@ -1,0 +1,196 @@
+//! Slopes of the loss, company that does not matter, and the model that is served.
+
+use engine::ops::matmul::Precision;
+use engine::{Device, DeviceOptions, KernelPath};
+use std::num::NonZeroUsize;
+
+use super::{Losses, MicroBatch, Trainable};
+use crate::config::Config;
+
+/// A small model of each family.
+fn config(architecture: &str) -> Config {
+    let json = serde_json::json!({
+        "architectures": [architecture],
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": 37,
+        "max_position_embeddings": 96,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": architecture == "Qwen3ForCausalLM",
+        "attention_bias": false,
+    });
+    Config::from_json(json.to_string().as_bytes()).unwrap()
+}
+
+const FAMILIES: [&str; 3] = ["LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
+
+fn device(kernels: KernelPath, threads: usize) -> Device {
+    let options = DeviceOptions { threads: NonZeroUsize::new(threads), kernels: Some(kernels) };
+    Device::cpu(&options).unwrap()
+}
+
+fn paths() -> impl Iterator<Item = KernelPath> {
+    let all = [KernelPath::Portable, KernelPath::Avx2, KernelPath::Avx512];
+    all.into_iter().filter(|path| path.is_supported())
+}
+
+/// Documents of some lengths, one after the other.
+struct Text {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    targets: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Text {
+    fn new(lengths: &[u32]) -> Self {
+        let positions: Vec<u32> = lengths.iter().flat_map(|&length| 0..length).collect();
+        let tokens: Vec<u32> = (7..).map(|i: u32| i * i % 37).take(positions.len()).collect();
+        let targets = tokens.iter().map(|token| (token * 5 + 3) % 37).collect();
+        let weights = (0..positions.len()).map(|i| [1.0, 0.0, 1.0, 0.5][i % 4]).collect();
+        Self { tokens, positions, targets, weights }
+    }
+
+    fn part(&self, rows: std::ops::Range<usize>) -> MicroBatch<'_> {
+        MicroBatch {
+            tokens: &self.tokens[rows.clone()],
+            positions: &self.positions[rows.clone()],
+            targets: &self.targets[rows.clone()],
+            weights: &self.weights[rows],
+            scale: 1.0 / 64.0,
+        }
+    }
+
+    fn all(&self) -> MicroBatch<'_> {
+        self.part(0..self.tokens.len())
+    }
+}
+
+fn sum(losses: &Losses) -> f64 {
+    losses.losses.iter().map(|&loss| f64::from(loss)).sum()
+}
+
+/// Weights large enough that everything matters.
+fn model(device: &Device, family: &str, precision: Precision) -> Trainable {
+    let mut model = Trainable::new(device, &config(family), precision, 11).unwrap();
+    let (weights, _) = model.weights_and_gradients();
+    for (number, weight) in weights.iter_mut().enumerate() {
+        let (rows, columns) = (weight.rows(), weight.columns());
+        let noise = (0..rows * columns)
+            .map(|i| 0.25 * engine::random::normal(5, (number as u64) << 32 | i as u64));
+        let values: Vec<f32> = weight.to_vec().iter().zip(noise).map(|(a, b)| a + b).collect();
+        weight.upload(0, &values);
+    }
+    model.refresh();
+    model
+}
+
+#[test]
+fn every_gradient_is_a_slope_of_the_loss() {
+    for family in FAMILIES {
+        let device = device(KernelPath::Reference, 1);
+        let text = Text::new(&[7, 1, 5]);
+        let mut model = model(&device, family, Precision::F32);
+        let _ = model.accumulate(&text.all());
+        let gradients: Vec<Vec<f32>> = model.gradients().iter().map(|g| g.to_vec()).collect();
+        for (place, gradient) in gradients.iter().enumerate() {
+            let name = model.parameters()[place].parts[0].0.clone();
+            let size = gradient.iter().map(|g| g.abs()).fold(0.0, f32::max);
+            assert!(size > 0.0, "{family} {name} learns");
+            // Some values of each weight.
+            for index in (0..gradient.len()).step_by(gradient.len() / 5 + 1) {
+                let columns = model.weights()[place].columns();
+                let row = index / columns;
+                let mut at = |step: f32| {
+                    let mut values = vec![0.0; columns];
+                    model.weights()[place].download_row(row, &mut values);
+                    let before = values.clone();
+                    values[index % columns] += step;
+                    model.weights_and_gradients().0[place].upload(row, &values);
+                    model.refresh();
+                    let loss = sum(&model.losses(&text.all()));
+                    model.weights_and_gradients().0[place].upload(row, &before);
+                    model.refresh();
+                    loss
+                };
+                let step = 1.0 / 128.0;
+                let slope = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step)))
+                    / (12.0 * f64::from(step));
+                let actual = f64::from(gradient[index]);
+                // Losses of about 0.1 are rounded to f32: errors of 2^-28 over a step of 2^-7.
+                let close = (actual - slope).abs() <= 2e-5 + 1e-3 * f64::from(size);
+                assert!(close, "{family} {name} [{index}]: {actual}, slope {slope}, most {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fast_paths_follow_the_reference() {
+    for family in FAMILIES {
+        let text = Text::new(&[70, 3, 20]);
+        let run = |device: &Device, precision| {
+            let mut model = model(device, family, precision);
+            let losses = model.accumulate(&text.all());
+            (losses, model.gradients().iter().map(|g| g.to_vec()).collect::<Vec<_>>())
+        };
+        let (oracle, expected) = run(&device(KernelPath::Reference, 2), Precision::F32);
+        for path in paths() {
+            for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 6e-2)] {
+                let (losses, gradients) = run(&device(path, 2), precision);
+                assert!((sum(&losses) / sum(&oracle) - 1.0).abs() < f64::from(tolerance), "{path}");
+                for (gradient, expected) in gradients.iter().zip(&expected) {
+                    let norm = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>().sqrt();
+                    let error: Vec<f32> =
+                        gradient.iter().zip(expected).map(|(a, b)| a - b).collect();
+                    let (error, size) = (norm(&error), norm(expected));
+                    assert!(
+                        error <= tolerance * size,
+                        "{family} {path} {precision:?}: {error} of {size}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn micro_batches_and_threads_change_no_bit() {
+    for path in paths() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let text = Text::new(&[30, 2, 66, 4, 10]);
+            let run = |threads: usize, cuts: &[usize]| {
+                let mut model = model(&device(path, threads), "Qwen2ForCausalLM", precision);
+                let mut losses = Vec::new();
+                for cut in cuts.windows(2) {
+                    losses.extend(model.accumulate(&text.part(cut[0]..cut[1])).losses);
+                }
+                let gradients = model.gradients().iter().flat_map(|g| g.to_vec());
+                losses.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let whole = run(1, &[0, 112]);
+            assert!(run(2, &[0, 112]) == whole, "{path} {precision:?}: two threads");
+            assert!(run(2, &[0, 32, 98, 112]) == whole, "{path} {precision:?}: micro-batches");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_cleared_and_accumulated() {
+    let device = device(KernelPath::Portable, 1);
+    let text = Text::new(&[9]);
+    let mut model = model(&device, "LlamaForCausalLM", Precision::F32);
+    let _ = model.accumulate(&text.all());
+    let once: Vec<Vec<f32>> = model.gradients().iter().map(|g| g.to_vec()).collect();
+    model.clear_gradients();
+    assert!(model.gradients().iter().all(|g| g.to_vec().iter().all(|&v| v == 0.0)));
+    let _ = model.losses(&text.all());
+    assert!(model.gradients().iter().all(|g| g.to_vec().iter().all(|&v| v == 0.0)));
+    let _ = model.accumulate(&text.all());
+    assert!(model.gradients().iter().zip(&once).all(|(g, once)| g.to_vec() == *once));
+}
