@@ -10,6 +10,7 @@ use crate::command;
 const WALLS: &[(&str, &[&str])] = &[
     ("artifacts", &[]),
     ("tokenizer", &["artifacts"]),
+    ("corpus", &["artifacts", "tokenizer"]),
     ("engine", &[]),
     ("model", &["artifacts", "engine"]),
     ("chat", &["model", "tokenizer"]),

@@ -1,0 +1,385 @@
+//! From sources to a folder of shards: the whole way of a document, on one screen.
+
+use std::path::Path;
+
+use artifacts::disk::RealDisk;
+use artifacts::folder::{self, NewFolder};
+use tokenizer::{ChatFormat, Tokenizer};
+
+use crate::clean::{self, CleanOptions};
+use crate::deduplicate::{DeduplicateOptions, Deduplicator};
+use crate::demonstration::{self, Encoded};
+use crate::folder::{
+    FACTS_FILE, REPORT_FILE, REPORT_TEXT_FILE, SHARDS_MAX, VERSION, shard_name, tokenizer_digest,
+};
+use crate::language::{self, Language};
+use crate::shard::{SHARD_TOKENS_MAX, ShardBuilder};
+use crate::sources::{BadRows, RowKind, Rows, refuse};
+use crate::split::PPM;
+use crate::{
+    BadRow, Content, Corpus, Document, DropReason, Error, Facts, Fingerprint, Report, Source,
+    SourceReport, Split, SplitReport,
+};
+
+/// The most sources of a corpus.
+pub const SOURCES_MAX: usize = 1_024;
+/// Rows between two calls of the progress function.
+const PROGRESS_ROWS: u64 = 256;
+
+/// How a corpus is made.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Where documents come from, in order: of duplicates the first is kept.
+    pub sources: Vec<Source>,
+    /// What is required of a text.
+    pub clean: CleanOptions,
+    /// The languages that are kept; empty keeps all. A guess: see [`language`].
+    pub languages: Vec<Language>,
+    /// What counts as a duplicate.
+    pub deduplicate: DeduplicateOptions,
+    /// Of a million documents, how many are for validation. Those are written once at most, whatever
+    /// the weight of their source.
+    pub validation_ppm: u32,
+    /// The most tokens of a shard. The shard of each split is in memory while it is filled, 2 bytes
+    /// a token, or 4 where the vocabulary has more than 65,536.
+    pub shard_tokens: usize,
+    /// What to do about bad rows.
+    pub bad_rows: BadRows,
+}
+
+impl BuildOptions {
+    /// The options for these sources: everything is cleaned and without duplicates, and one document
+    /// in a hundred is for validation.
+    #[must_use]
+    pub fn new(sources: Vec<Source>) -> Self {
+        Self {
+            sources,
+            clean: CleanOptions::default(),
+            languages: Vec::new(),
+            deduplicate: DeduplicateOptions::default(),
+            validation_ppm: 10_000,
+            shard_tokens: 1 << 24,
+            bad_rows: BadRows::Counted,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let fault = |option, found: String, expected: String| {
+            Err(Error::Option { option, found, expected })
+        };
+        if !(1..=SOURCES_MAX).contains(&self.sources.len()) {
+            let expected = format!("a list of 1 to {SOURCES_MAX} sources");
+            return fault("sources", format!("{} long", self.sources.len()), expected);
+        }
+        if self.validation_ppm >= PPM {
+            let expected = format!("below {PPM}, so that something is left to train on");
+            return fault("validation_ppm", self.validation_ppm.to_string(), expected);
+        }
+        if !(1..=SHARD_TOKENS_MAX).contains(&self.shard_tokens) {
+            let expected = format!("between 1 and {SHARD_TOKENS_MAX}");
+            return fault("shard_tokens", self.shard_tokens.to_string(), expected);
+        }
+        self.deduplicate.check()
+    }
+}
+
+/// How far a corpus is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The source that is being read.
+    pub source: &'a str,
+    /// Its rows so far.
+    pub rows: u64,
+    /// Tokens of all splits so far.
+    pub tokens: u64,
+}
+
+impl Corpus {
+    /// Builds a corpus and writes it whole into a folder that is not there yet.
+    ///
+    /// The same options, files and tokenizer give the same bytes. Memory: one document, the shard of
+    /// each split, and what the duplicates take (see [`crate::deduplicate`]).
+    ///
+    /// # Errors
+    ///
+    /// Where an option makes no sense, a source cannot be read, no document is left to train on, the
+    /// tokenizer has no chat format for conversations, or the folder cannot be written. There is no
+    /// folder then.
+    pub fn build(
+        options: &BuildOptions,
+        tokenizer: &Tokenizer,
+        out: &Path,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Report, Error> {
+        options.check()?;
+        let mut report = Report::default();
+        folder::land_folder(&RealDisk, out, |folder| {
+            report = Build::new(options, tokenizer, folder)?.run(progress)?;
+            Ok::<(), Error>(())
+        })?;
+        Ok(report)
+    }
+}
+
+/// A corpus that is being built.
+struct Build<'a, 'disk> {
+    options: &'a BuildOptions,
+    tokenizer: &'a Tokenizer,
+    /// How conversations are written, where a source has them.
+    format: Option<ChatFormat>,
+    end_of_text: Option<u32>,
+    vocabulary: u32,
+    folder: &'a mut NewFolder<'disk>,
+    deduplicator: Deduplicator,
+    train: SplitWriter,
+    validation: SplitWriter,
+}
+
+impl<'a, 'disk> Build<'a, 'disk> {
+    fn new(
+        options: &'a BuildOptions,
+        tokenizer: &'a Tokenizer,
+        folder: &'a mut NewFolder<'disk>,
+    ) -> Result<Self, Error> {
+        let has_conversations =
+            options.sources.iter().any(|source| source.kind == RowKind::Conversation);
+        let format = match has_conversations {
+            true => Some(ChatFormat::detect(tokenizer)?.format),
+            false => None,
+        };
+        let vocabulary = u32::try_from(tokenizer.vocabulary_len()).map_err(|_| Error::Option {
+            option: "the vocabulary",
+            found: format!("{} tokens", tokenizer.vocabulary_len()),
+            expected: "less than 2^32".to_owned(),
+        })?;
+        let writer = |split| SplitWriter::new(split, vocabulary, options.shard_tokens);
+        Ok(Self {
+            options,
+            tokenizer,
+            format,
+            end_of_text: end_of_text(tokenizer),
+            vocabulary,
+            folder,
+            deduplicator: Deduplicator::new(options.deduplicate),
+            train: writer(Split::Train),
+            validation: writer(Split::Validation),
+        })
+    }
+
+    fn run(mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, Error> {
+        let mut sources = Vec::new();
+        for source in &self.options.sources {
+            sources.push(self.read(source, progress)?);
+        }
+        self.train.finish(self.folder)?;
+        self.validation.finish(self.folder)?;
+        let report = Report {
+            sources,
+            not_remembered: self.deduplicator.not_remembered(),
+            train: self.train.report,
+            validation: self.validation.report,
+        };
+        if report.train.documents == 0 {
+            return Err(Error::Empty { why: why_empty(&report) });
+        }
+        let facts = Facts {
+            version: VERSION,
+            vocabulary: self.vocabulary,
+            tokenizer: tokenizer_digest(self.tokenizer),
+            end_of_text: self.end_of_text,
+            train: report.train.clone(),
+            validation: report.validation.clone(),
+        };
+        self.folder.write_bytes(FACTS_FILE, &json(&facts))?;
+        self.folder.write_bytes(REPORT_FILE, &json(&report))?;
+        self.folder.write_bytes(REPORT_TEXT_FILE, report.to_string().as_bytes())?;
+        Ok(report)
+    }
+
+    fn read(
+        &mut self,
+        source: &Source,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<SourceReport, Error> {
+        let mut report = SourceReport { name: source.name.clone(), ..SourceReport::default() };
+        let rows = source.read(self.options.bad_rows, &mut |document, rows| {
+            if rows.rows % PROGRESS_ROWS == 0 {
+                let tokens = self.train.tokens() + self.validation.tokens();
+                progress(Progress { source: &source.name, rows: rows.rows, tokens });
+            }
+            self.take(source, document, rows, &mut report)
+        })?;
+        report.rows = rows;
+        let tokens = self.train.tokens() + self.validation.tokens();
+        progress(Progress { source: &source.name, rows: report.rows.rows, tokens });
+        Ok(report)
+    }
+
+    /// The way of one document: clean, asked for, chosen, new, in tokens, in the shard of its split.
+    fn take(
+        &mut self,
+        source: &Source,
+        mut document: Document,
+        rows: &mut Rows,
+        report: &mut SourceReport,
+    ) -> Result<(), Error> {
+        self.clean(&mut document.content);
+        let text = document.content.text();
+        let fingerprint = Fingerprint::of(&text);
+        let split = Split::of(&fingerprint, self.options.validation_ppm);
+        let copies = match split {
+            Split::Train => source.weight.copies(&fingerprint),
+            Split::Validation => source.weight.copies(&fingerprint).min(1),
+        };
+        let dropped = self
+            .judge(&document.content, &text)
+            .or_else(|| (copies == 0).then_some(DropReason::Weight))
+            .or_else(|| self.deduplicator.see(&fingerprint, &text));
+        if let Some(reason) = dropped {
+            *report.dropped.entry(reason).or_default() += 1;
+            return Ok(());
+        }
+        let Ok(encoded) = self.encode(&document.content) else {
+            refuse(self.options.bad_rows, &document.place, BadRow::Unwritable)?;
+            rows.add_bad(&document.place, BadRow::Unwritable);
+            return Ok(());
+        };
+        report.documents += 1;
+        report.copies += u64::from(copies);
+        report.text_bytes += text.len() as u64;
+        report.tokens += encoded.tokens.len() as u64 * u64::from(copies);
+        let writer = match split {
+            Split::Train => &mut self.train,
+            Split::Validation => &mut self.validation,
+        };
+        (0..copies).try_for_each(|_| writer.push(&encoded, self.folder))
+    }
+
+    fn clean(&self, content: &mut Content) {
+        match content {
+            Content::Text(text) => *text = clean::clean(text),
+            Content::Conversation(conversation) => {
+                for message in &mut conversation.messages {
+                    message.content = clean::clean(&message.content);
+                }
+            }
+        }
+    }
+
+    /// Why a clean document is not wanted, if it is not.
+    fn judge(&self, content: &Content, text: &str) -> Option<DropReason> {
+        let fault = match content {
+            Content::Text(text) => clean::judge(text, &self.options.clean),
+            Content::Conversation(conversation) => (!demonstration::has_answer(conversation))
+                .then_some(DropReason::NoAnswer)
+                .or_else(|| clean::judge(text, &CleanOptions { characters_min: 0 })),
+        };
+        let languages = &self.options.languages;
+        let is_foreign = || !languages.is_empty() && !languages.contains(&language::guess(text));
+        fault.or_else(|| is_foreign().then_some(DropReason::Language))
+    }
+
+    /// The tokens of a document; at least one.
+    fn encode(&self, content: &Content) -> Result<Encoded, Option<tokenizer::Error>> {
+        let encoded = match (content, &self.format) {
+            (Content::Conversation(conversation), Some(format)) => {
+                demonstration::encode(conversation, self.tokenizer, format)?
+            }
+            (content, _) => {
+                let mut tokens: Vec<u32> = self.tokenizer.beginning_of_text().into_iter().collect();
+                tokens.extend(self.tokenizer.encode(&content.text()));
+                tokens.extend(self.end_of_text);
+                Encoded { tokens, silent: Vec::new() }
+            }
+        };
+        if encoded.tokens.is_empty() { Err(None) } else { Ok(encoded) }
+    }
+}
+
+/// The shards of a split, one after the other.
+struct SplitWriter {
+    split: Split,
+    shard_tokens: usize,
+    shard: ShardBuilder,
+    report: SplitReport,
+}
+
+impl SplitWriter {
+    fn new(split: Split, vocabulary: u32, shard_tokens: usize) -> Self {
+        let shard = ShardBuilder::new(vocabulary);
+        Self { split, shard_tokens, shard, report: SplitReport::default() }
+    }
+
+    fn push(&mut self, document: &Encoded, folder: &mut NewFolder<'_>) -> Result<(), Error> {
+        let tokens = document.tokens.len();
+        if self.shard.tokens() > 0 && self.shard.tokens() + tokens > self.shard_tokens {
+            self.finish(folder)?;
+        }
+        self.shard.push(document);
+        self.report.documents += 1;
+        self.report.tokens += tokens as u64;
+        self.report.silent_tokens +=
+            document.silent.iter().map(|run| run.len() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// Writes the shard, unless it is empty.
+    fn finish(&mut self, folder: &mut NewFolder<'_>) -> Result<(), Error> {
+        if self.shard.tokens() == 0 {
+            return Ok(());
+        }
+        let number = usize::try_from(self.report.shards).unwrap_or(usize::MAX);
+        if number >= SHARDS_MAX {
+            return Err(Error::TooManyShards { limit: SHARDS_MAX });
+        }
+        folder.write(&shard_name(self.split, number), |out| {
+            self.shard.write(out).map_err(|source| artifacts::Error::Write { source })
+        })?;
+        self.shard.clear();
+        self.report.shards += 1;
+        Ok(())
+    }
+
+    fn tokens(&self) -> u64 {
+        self.report.tokens
+    }
+}
+
+/// The token that ends a text that is not a conversation: the model's own, or else the one that ends
+/// a turn.
+fn end_of_text(tokenizer: &Tokenizer) -> Option<u32> {
+    ["<|endoftext|>", "<|end_of_text|>"]
+        .into_iter()
+        .find_map(|name| tokenizer.special(name))
+        .or_else(|| tokenizer.end_of_turn().first().copied())
+}
+
+/// What became of all documents where none is left.
+fn why_empty(report: &Report) -> String {
+    let count = |of: fn(&SourceReport) -> u64| report.sources.iter().map(of).sum::<u64>();
+    let rows = count(|source| source.rows.rows);
+    let (bad, dropped) =
+        (count(|source| source.rows.bad_rows()), count(SourceReport::dropped_documents));
+    let mut reasons: Vec<String> = Vec::new();
+    for source in &report.sources {
+        reasons.extend(source.dropped.keys().map(ToString::to_string));
+        reasons.extend(source.rows.bad.keys().map(ToString::to_string));
+    }
+    reasons.sort_unstable();
+    reasons.dedup();
+    let reasons =
+        if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let validation = report.validation.documents;
+    format!(
+        "of {rows} rows {bad} were bad, {dropped} were dropped{reasons}, and {validation} are for \
+         validation"
+    )
+}
+
+/// A value as it is stored, one field a line.
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    // Maps with names as keys and numbers: there is nothing that cannot be written.
+    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
