@@ -141,7 +141,9 @@ proptest! {
     ) {
         let draw = |n: usize| crate::mix::mix(seed ^ n as u64);
         let documents: Vec<Encoded> = lengths.iter().enumerate().map(|(d, &length)| {
-            let token = |at: usize| u32::try_from(draw(d << 8 | at) % u64::from(vocabulary)).unwrap();
+            let token = |at: usize| {
+                u32::try_from(draw(d << 8 | at) % u64::from(vocabulary)).unwrap()
+            };
             let silent = (0..length).filter(|at| draw(at + d) % 3 == 0).map(|at| at..at + 1);
             Encoded { tokens: (0..length).map(token).collect(), silent: silent.collect() }
         }).collect();
