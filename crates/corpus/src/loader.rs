@@ -283,11 +283,14 @@ impl Stream {
         let first = self.begins.partition_point(|&start| start <= begin).saturating_sub(1);
         let mut done = 0;
         self.shards[first..].iter().zip(&self.begins[first..]).map_while(move |(shard, start)| {
+            if done == count {
+                return None;
+            }
             let inside = begin + done as u64 - start;
             let left = usize::try_from(shard.tokens() - inside).unwrap_or(usize::MAX);
             let length = left.min(count - done);
             done += length;
-            (length > 0).then_some((shard, inside, length, done - length))
+            Some((shard, inside, length, done - length))
         })
     }
 

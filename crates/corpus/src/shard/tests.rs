@@ -28,7 +28,7 @@ fn tokens(shard: &Shard) -> Result<Vec<u32>, Error> {
 fn documents() -> Vec<Encoded> {
     vec![
         Encoded { tokens: vec![1, 2, 3], silent: vec![] },
-        Encoded { tokens: vec![4], silent: Vec::from([0..1]) },
+        Encoded { tokens: vec![4], silent: std::iter::once(0..1).collect() },
         Encoded { tokens: vec![5, 6, 7, 8, 9], silent: vec![0..2, 3..4] },
     ]
 }
