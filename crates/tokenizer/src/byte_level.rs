@@ -43,6 +43,11 @@ const BYTES: [Option<u8>; 0x144] = {
     }
 };
 
+/// The character that a byte is spelled as.
+pub(crate) fn char_of(byte: u8) -> char {
+    CHARS[usize::from(byte)]
+}
+
 /// Appends the bytes that `spelled` stands for; `false`, with nothing appended, where a character
 /// stands for no byte.
 pub(crate) fn read(spelled: &str, bytes: &mut Vec<u8>) -> bool {

@@ -149,6 +149,56 @@ pub enum Error {
         how: String,
     },
 
+    /// A vocabulary cannot be trained to that size.
+    #[error(
+        "a vocabulary of {asked} tokens cannot be trained; ask for at least {} (256 bytes and \
+         {special} special tokens) and at most {most}",
+        special + 256
+    )]
+    VocabularySize {
+        /// The tokens that were asked for.
+        asked: usize,
+        /// How many of them are special.
+        special: usize,
+        /// The most that can be.
+        most: usize,
+    },
+
+    /// A special token that no tokenizer can have. Remedy: give it another name, or leave it out.
+    #[error(
+        "the special token \"{name}\" {problem}; give each a name of its own, such as \
+         <|endoftext|>"
+    )]
+    SpecialToken {
+        /// The token.
+        name: String,
+        /// What is wrong with it, as in "is empty".
+        problem: &'static str,
+    },
+
+    /// A file that should be text is not UTF-8.
+    #[error("{path} is not UTF-8 at byte {byte}; convert it to UTF-8, or leave it out")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Where, in bytes from the start of the file.
+        byte: u64,
+    },
+
+    /// A text has more different words than can be counted in memory.
+    #[error(
+        "the different words of the text have more than {limit} bytes together; leave out what is \
+         no natural language, or train on a part of the text"
+    )]
+    TooManyWords {
+        /// The most bytes that are counted.
+        limit: usize,
+    },
+
+    /// There is nothing in the text to learn from.
+    #[error("there is no text to learn from; give files that are not empty")]
+    NothingToTrain,
+
     /// A chat template refuses this conversation, in its own words.
     #[error("the model's chat template refuses this conversation: {reason:?}; change the messages")]
     TemplateRefuses {

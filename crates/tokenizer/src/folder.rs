@@ -77,12 +77,7 @@ impl TokenName {
 
 /// Reads all files of a folder.
 pub(crate) fn read(folder: &Path) -> Result<(Vocabulary, Extras), Error> {
-    let path = folder.join("tokenizer.json");
-    let what = "the length of tokenizer.json in bytes";
-    let bytes = read_file(&path, what, JSON_BYTES_MAX)?
-        .ok_or_else(|| Error::Read { path, source: std::io::Error::from(ErrorKind::NotFound) })?;
-    let (vocabulary, mut extras) = json::read(&bytes)?;
-    drop(bytes);
+    let (vocabulary, mut extras) = read_json(&folder.join("tokenizer.json"))?;
     let config: Config = read_config(folder, "tokenizer_config.json")?;
     let names: Config = read_config(folder, "special_tokens_map.json")?;
     let generation: Generation = read_config(folder, "generation_config.json")?;
@@ -112,6 +107,16 @@ pub(crate) fn read(folder: &Path) -> Result<(Vocabulary, Extras), Error> {
     }
     extras.chat_template = chat_template(folder, config.chat_template)?;
     Ok((vocabulary, extras))
+}
+
+/// Reads a `tokenizer.json`.
+fn read_json(path: &Path) -> Result<(Vocabulary, Extras), Error> {
+    let what = "the length of tokenizer.json in bytes";
+    let bytes = read_file(path, what, JSON_BYTES_MAX)?.ok_or_else(|| Error::Read {
+        path: path.to_owned(),
+        source: std::io::Error::from(ErrorKind::NotFound),
+    })?;
+    json::read(&bytes)
 }
 
 /// The template in its own file, else the one in the configuration.
@@ -160,6 +165,16 @@ fn read_file(path: &Path, what: &'static str, limit: usize) -> Result<Option<Vec
 }
 
 impl Tokenizer {
+    /// Reads a `tokenizer.json` alone, as [`from_json`](Self::from_json).
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json), and [`Error::Read`] where the file cannot be read.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let (vocabulary, extras) = read_json(path)?;
+        Ok(Self::new(vocabulary, extras))
+    }
+
     /// Reads the tokenizer in a Hugging Face model folder: `tokenizer.json`, and beside it what is
     /// there of `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and
     /// `chat_template.jinja`.

@@ -132,6 +132,11 @@ impl Texts {
     }
 }
 
+/// The expression by which files name a split rule.
+pub(crate) fn expression(rule: SplitRule) -> Option<&'static str> {
+    EXPRESSIONS.iter().find(|(_, known)| *known == rule).map(|&(expression, _)| expression)
+}
+
 /// Reads the file.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Vocabulary, Extras), Error> {
     check_limit("the length of tokenizer.json in bytes", bytes.len(), JSON_BYTES_MAX)?;

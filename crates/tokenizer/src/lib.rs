@@ -4,6 +4,7 @@
 //! 2. Each word is merged, byte pair by byte pair, into tokens ([`Tokenizer::encode`]).
 //! 3. [`Conversation::render`] writes a conversation with the special tokens of a [`ChatFormat`].
 //!    It is the only place where special tokens are made: no text from people becomes one.
+//! 4. [`Trainer`] learns the merges of a new tokenizer from text.
 //!
 //! ```
 //! use tokenizer::{ChatFormat, Conversation, Message, RenderEnd, Role, Tokenizer};
@@ -39,6 +40,7 @@ mod json;
 mod split;
 mod template;
 mod tokenizer;
+mod train;
 mod vocabulary;
 
 pub use conversation::{Conversation, Message, RenderEnd, Rendered, Role};
@@ -47,3 +49,4 @@ pub use format::{ChatFormat, DetectedFormat};
 pub use split::{SplitRule, Words};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
+pub use train::{TRAINED_TOKENS_MAX, TrainOptions, Trained, Trainer};

@@ -41,6 +41,32 @@ impl SplitRule {
     }
 }
 
+/// Where every rule cuts, whatever stands around: behind a letter, before what is none. In no rule
+/// does a word go on with anything else after a letter, and only white space at the end of a text
+/// looks at what follows it.
+impl SplitRule {
+    /// The first such place in `text`, in bytes.
+    pub(crate) fn first_cut(text: &str) -> Option<usize> {
+        let mut letter = false;
+        let cut = text.char_indices().find(|&(_, c)| {
+            let before = std::mem::replace(&mut letter, class(c) == Class::Letter);
+            before && !letter
+        });
+        cut.map(|(place, _)| place)
+    }
+
+    /// The last such place in `text`, in bytes.
+    pub(crate) fn last_cut(text: &str) -> Option<usize> {
+        // The end of the text may be in the middle of a word.
+        let mut letter = true;
+        let cut = text.char_indices().rev().find(|&(_, c)| {
+            let after = std::mem::replace(&mut letter, class(c) == Class::Letter);
+            letter && !after
+        });
+        cut.map(|(place, c)| place + c.len_utf8())
+    }
+}
+
 /// The iterator that [`SplitRule::words`] returns.
 #[derive(Clone, Debug)]
 pub struct Words<'text> {
@@ -234,6 +260,30 @@ mod tests {
         check(Llama3, "a \n  ", &["a", " \n", "  "]);
         check(Cl100k, "a \n  ", &["a", " \n  "]);
         check(Llama3, "\tif x", &["\tif", " x"]);
+    }
+
+    #[test]
+    fn a_cut_behind_a_letter_changes_no_word() {
+        let text = "I'm 42  years'ſ!\r\n\n x²,'ll \t\u{301}e\u{301}  日本 12ab \n é'T  ";
+        for rule in [Gpt2, SmolLm, Cl100k, Llama3, Qwen2] {
+            let whole: Vec<&str> = rule.words(text).collect();
+            let (mut from_start, mut cuts) = (0, Vec::new());
+            while let Some(cut) = SplitRule::first_cut(&text[from_start..]) {
+                from_start += cut;
+                cuts.push(from_start);
+                let (before, after) = text.split_at(from_start);
+                let parts: Vec<&str> = rule.words(before).chain(rule.words(after)).collect();
+                assert_eq!(parts, whole, "{rule:?}, cut after {before:?}");
+            }
+            assert_eq!(cuts.len(), 11);
+            let mut rest = text;
+            while let Some(cut) = SplitRule::last_cut(rest) {
+                assert_eq!(cuts.pop(), Some(cut));
+                // The place itself is found no more once the text ends there.
+                rest = &rest[..cut];
+            }
+            assert!(cuts.is_empty());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::added::Part;
 use crate::vocabulary::{Kind, Strip, Vocabulary};
-use crate::{Error, gguf, json};
+use crate::{Error, SplitRule, gguf, json};
 
 /// Special tokens that end a completion in the model families that are supported.
 const ENDS: &[&str] =
@@ -146,6 +146,12 @@ impl Tokenizer {
     #[must_use]
     pub fn vocabulary_len(&self) -> usize {
         self.inner.vocabulary.len()
+    }
+
+    /// How text is cut into words.
+    #[must_use]
+    pub fn split_rule(&self) -> SplitRule {
+        self.inner.vocabulary.split
     }
 
     /// The token to put before a text that is not a conversation, where the model wants one.

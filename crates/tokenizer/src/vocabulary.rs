@@ -117,9 +117,7 @@ impl Builder {
     /// A text that looks like a control token becomes special, whatever the file says: see
     /// [`Builder::set_added`].
     pub(crate) fn set(&mut self, token: u32, text: &str, kind: Kind) -> Result<(), Error> {
-        // Signs alone, such as `<|>|>`, may come of merges.
-        let is_marker = looks_like_control(text) && text.contains(char::is_alphanumeric);
-        let kind = if kind == Kind::Text && is_marker { Kind::Special } else { kind };
+        let kind = if kind == Kind::Text && looks_like_marker(text) { Kind::Special } else { kind };
         let index = token as usize;
         check_limit("a token number", index, TOKENS_MAX - 1)?;
         let limit = if kind == Kind::Text { TOKEN_BYTES_MAX } else { ADDED_BYTES_MAX };
@@ -324,6 +322,12 @@ fn looks_like_control(text: &str) -> bool {
     [("<|", "|>"), ("<｜", "｜>")].iter().any(|(start, end)| {
         text.len() > start.len() + end.len() && text.starts_with(start) && text.ends_with(end)
     })
+}
+
+/// Whether a token that may come of merges is written like a control token. Signs alone, such as
+/// `<|>|>`, are not.
+pub(crate) fn looks_like_marker(text: &str) -> bool {
+    looks_like_control(text) && text.contains(char::is_alphanumeric)
 }
 
 /// An error where `found` is over `limit`.

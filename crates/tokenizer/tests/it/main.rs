@@ -7,6 +7,7 @@ mod oracle;
 mod smollm2;
 mod speed;
 mod templates;
+mod train;
 
 use std::path::{Path, PathBuf};
 

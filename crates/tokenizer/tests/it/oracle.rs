@@ -20,14 +20,14 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 const CL100K: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
 
 /// The published expression of each rule that is one expression.
-const EXPRESSIONS: &[(SplitRule, &str)] = &[
+pub(crate) const EXPRESSIONS: &[(SplitRule, &str)] = &[
     (SplitRule::Gpt2, GPT2),
     (SplitRule::Llama3, LLAMA3),
     (SplitRule::Qwen2, QWEN2),
     (SplitRule::Cl100k, CL100K),
 ];
 
-fn expression_step(expression: &str) -> Split {
+pub(crate) fn expression_step(expression: &str) -> Split {
     let pattern = SplitPattern::Regex(expression.to_owned());
     Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("a valid expression")
 }
