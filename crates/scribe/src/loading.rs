@@ -224,16 +224,21 @@ impl Loaded {
     pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
         // The small things first: what is wrong with them shows before the weights are read.
         let path = &outline.located.path;
-        let tokenizer = if path.is_dir() {
-            Tokenizer::from_folder(path)?
-        } else {
-            Tokenizer::from_gguf(Gguf::open(path)?.header().metadata())?
-        };
+        let tokenizer = read_tokenizer(path)?;
         let DetectedFormat { format, passed_over } = chat_format(outline.chat_format, &tokenizer)?;
         let sampling = generation_config(path).or(outline.located.sampling).complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })
     }
+}
+
+/// The tokenizer of a model file or folder.
+pub(crate) fn read_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
+    Ok(if path.is_dir() {
+        Tokenizer::from_folder(path)?
+    } else {
+        Tokenizer::from_gguf(Gguf::open(path)?.header().metadata())?
+    })
 }
 
 /// The format that is asked for, if the model can write it.

@@ -11,6 +11,7 @@ mod models;
 mod plan;
 mod progress;
 mod serve;
+mod tokenizer;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -80,6 +81,9 @@ pub enum Command {
     /// List, fetch, inspect and remove models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Train a tokenizer, and see how text becomes tokens
+    #[command(subcommand)]
+    Tokenizer(tokenizer::TokenizerCommand),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -147,6 +151,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Serve(options) => serve::run(&mut session, &options),
         Command::Chat(options) => chat::run(&mut session, &options),
         Command::Models(command) => models::run(&mut session, command),
+        Command::Tokenizer(command) => tokenizer::run(&mut session, command),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

@@ -193,7 +193,7 @@ pub(super) fn load_to_chat(session: &mut Session, outline: Outline) -> Result<Lo
     Ok(loaded)
 }
 
-fn cannot_use(located: &Located, error: loading::Error) -> Failure {
+pub(super) fn cannot_use(located: &Located, error: loading::Error) -> Failure {
     let path = located.path.display();
     Failure::from(error).context(format!("cannot use the model at `{path}`"))
 }

@@ -100,7 +100,7 @@ pub struct EngineOptions {
 }
 
 /// Most threads that can be asked for.
-const THREADS_MAX: usize = 1024;
+pub(crate) const THREADS_MAX: usize = 1024;
 
 /// Most tokens that can be asked for: no model reads more.
 pub(crate) const TOKENS_MAX: usize = 1 << 24;

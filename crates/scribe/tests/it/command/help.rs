@@ -22,6 +22,7 @@ fn short_help_lists_the_commands() {
           serve        Serve the page and the API (the default)
           chat         Chat in this terminal
           models       List, fetch, inspect and remove models
+          tokenizer    Train a tokenizer, and see how text becomes tokens
           bench        Measure how fast a model reads, writes and is served
           plan         Print how much memory a model will take, without loading it
           doctor       Check this machine, and say what to do about each finding

@@ -6,6 +6,7 @@ mod chat;
 mod help;
 mod models;
 mod serve;
+mod tokenizer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
