@@ -8,6 +8,7 @@ mod convert;
 mod fixtures;
 mod interop;
 mod long;
+mod peer_tokenizer;
 mod peers;
 mod setup;
 mod tidy;
@@ -23,7 +24,8 @@ usage: cargo xtask COMMAND
   convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
   interop       compare with PyTorch and transformers; make their golden files anew
   long          the fuzzing, equality and model checks at full size
-  bench-peers   speed against llama.cpp, in interleaved pairs";
+  bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
+                tokenizer on a file against Hugging Face's tokenizers";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["convert", dtype, input, output] => convert::run(dtype, input.as_ref(), output.as_ref()),
         ["interop"] => interop::run_all(),
         ["long"] => long::run_all(),
+        ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
         ["bench-peers", rest @ ..] => peers::run_all(rest),
         _ => {
             command::say(USAGE);

@@ -115,7 +115,7 @@ fn peer_speed(file: &Path, test: &str, python: &Path) -> Result<Value> {
     serde_json::from_str(last).context("the peer's answer is not JSON")
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
