@@ -83,7 +83,7 @@ pub struct TrainArguments {
 
 /// The split rules that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SplitName {
+pub(super) enum SplitName {
     /// Letters, digits and signs apart, each with the space before it
     Gpt2,
     /// As gpt2, each digit alone
@@ -98,7 +98,7 @@ pub enum SplitName {
 
 /// Whose tokens.
 #[derive(Debug, Args)]
-pub struct Which {
+pub(super) struct Which {
     /// A tokenizer.json
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,

@@ -26,6 +26,9 @@ pub(super) const WORDS_BYTES_MAX: usize = 1 << 30;
 /// A word's bytes, and how often it occurs.
 pub(super) type CountedWord = (Box<[u8]>, u64);
 
+/// Words of a batch, borrowed from it, with their counts there.
+type FoundWords<'text> = Vec<(&'text [u8], u64)>;
+
 /// Counts words.
 ///
 /// Each thread counts the words of its share of a batch, borrowed from it. Then each takes the
@@ -85,7 +88,7 @@ impl WordCounts {
         let shares = shares(&self.batch, &self.ends, shards);
         let found = on_threads(shares, |share| count_share(&share, split, keyed, shards));
         // What is found for one shard, from all threads.
-        let mut of_shards: Vec<Vec<Vec<(&[u8], u64)>>> = vec![Vec::new(); shards];
+        let mut of_shards: Vec<Vec<FoundWords<'_>>> = vec![Vec::new(); shards];
         for (shard, words) in found.into_iter().flat_map(|parts| parts.into_iter().enumerate()) {
             of_shards[shard].push(words);
         }
@@ -102,7 +105,7 @@ impl WordCounts {
 }
 
 impl Shard {
-    fn add(&mut self, parts: Vec<Vec<(&[u8], u64)>>) {
+    fn add(&mut self, parts: Vec<FoundWords<'_>>) {
         for (word, count) in parts.into_iter().flatten() {
             if let Some(known) = self.counts.get_mut(word) {
                 *known += count;
@@ -131,7 +134,7 @@ fn count_share<'text>(
     split: SplitRule,
     keyed: &Keyed,
     shards: usize,
-) -> Vec<Vec<(&'text [u8], u64)>> {
+) -> Vec<FoundWords<'text>> {
     let mut counts: HashMap<&[u8], u64, Keyed> = HashMap::with_hasher(keyed.clone());
     for word in pieces.iter().flat_map(|piece| split.words(piece)) {
         for part in word.as_bytes().chunks(WORD_BYTES_MAX) {

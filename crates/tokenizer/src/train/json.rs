@@ -91,7 +91,12 @@ pub(super) fn write(trained: &Trained) -> String {
         normalizer: (),
         pre_tokenizer: pre_tokenizer(trained.split),
         post_processor: (),
-        decoder: byte_level(true),
+        // What a decoder's space says is read by nobody; this is what files have there.
+        decoder: PreTokenizer::ByteLevel {
+            add_prefix_space: true,
+            trim_offsets: true,
+            use_regex: true,
+        },
         model: Model {
             r#type: "BPE",
             dropout: (),

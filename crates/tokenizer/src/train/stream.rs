@@ -75,8 +75,9 @@ impl Trainer {
 mod tests {
     use super::*;
     use crate::TrainOptions;
+    use crate::train::count::CountedWord;
 
-    fn fed(text: &[u8], block_bytes: usize) -> Result<Vec<(Box<[u8]>, u64)>, Error> {
+    fn fed(text: &[u8], block_bytes: usize) -> Result<Vec<CountedWord>, Error> {
         let mut trainer = Trainer::new(TrainOptions::default()).unwrap();
         trainer.feed_stream(&mut &*text, block_bytes, Path::new("a.txt"), &mut |_| ())?;
         trainer.words.finish()
