@@ -126,6 +126,12 @@ impl StoredType {
         })
     }
 
+    /// Every type of both containers.
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.dtype)
+    }
+
     fn layout(self) -> &'static Layout {
         &TABLE[self as usize]
     }

@@ -15,6 +15,8 @@ pub const DIMENSIONS_MAX: u64 = 8;
 pub const NAME_BYTES_MAX: u64 = 256;
 /// The longest header, in bytes: the limit that the safetensors library set.
 pub const HEADER_BYTES_MAX: u64 = 100_000_000;
+/// The most bytes in a file that is written: what operating systems count with.
+pub(crate) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// One tensor of a file whose header was validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,8 +269,29 @@ impl TensorSource {
     }
 }
 
+/// The length of a file with this header and these bytes of tensors, if operating systems count so
+/// far.
+pub(crate) fn file_length(header_bytes: u64, data_bytes: u64) -> Result<u64, Error> {
+    let length = header_bytes.saturating_add(data_bytes);
+    if length > FILE_BYTES_MAX {
+        let what = "the length of the file";
+        return Err(Error::TooLarge { what, value: length, limit: FILE_BYTES_MAX });
+    }
+    Ok(length)
+}
+
+/// Where the next tensor begins, after `bytes` more bytes of tensors and padding.
+pub(crate) fn next_offset(tensor: &TensorSpec, offset: u64, bytes: u64) -> Result<u64, Error> {
+    let end = offset.checked_add(bytes).filter(|&end| end <= FILE_BYTES_MAX);
+    end.ok_or_else(|| Error::Shape {
+        tensor: tensor.name.clone(),
+        shape: tensor.shape.clone(),
+        problem: "the file would take 2^63 bytes or more",
+    })
+}
+
 /// Has `data` write the bytes of one tensor to `out`, and refuses more or fewer than `expected`.
-pub(crate) fn write_data<W: Write>(
+pub(crate) fn write_data<W: Write + ?Sized>(
     out: &mut W,
     tensor: &str,
     expected: u64,
@@ -284,13 +307,13 @@ pub(crate) fn write_data<W: Write>(
 }
 
 /// Passes bytes on and counts them; none beyond the expected number is passed on.
-struct Counted<'a, W> {
+struct Counted<'a, W: ?Sized> {
     out: &'a mut W,
     given: u64,
     expected: u64,
 }
 
-impl<W: Write> Write for Counted<'_, W> {
+impl<W: Write + ?Sized> Write for Counted<'_, W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let given = self.given.saturating_add(buffer.len() as u64);
         if given > self.expected {

@@ -294,6 +294,24 @@ fn mutated_manifests_neither_panic_nor_take_memory() {
     );
 }
 
+#[test]
+fn writing_a_large_tensor_takes_the_memory_of_a_piece() {
+    const PIECE_BYTES: usize = 1 << 16;
+    let _turn = turn();
+    let pieces = 2_048;
+    let tensors = [TensorSpec::new("a", StoredType::I8, &[(pieces * PIECE_BYTES) as u64])];
+    let data = |_: usize, out: &mut dyn std::io::Write| {
+        (0..pieces).map(|_| vec![7; PIECE_BYTES]).try_for_each(|piece| out.write_all(&piece))
+    };
+    let (written, peak) = measured(|| {
+        let sink = &mut std::io::sink();
+        let length = safetensors::write(sink, &BTreeMap::new(), &tensors, data)?;
+        Ok::<_, artifacts::Error>(length + gguf::write(sink, &Metadata::new(), &tensors, data)?)
+    });
+    println!("{peak} bytes of memory for {} bytes", written.unwrap());
+    assert!(peak < 8 * PIECE_BYTES, "{peak} bytes");
+}
+
 /// A GGUF header of these counts and this body.
 fn raw_gguf(tensors: u64, keys: u64, body: &[u8]) -> Vec<u8> {
     let mut file = b"GGUF\x03\0\0\0".to_vec();

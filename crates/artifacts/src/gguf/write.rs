@@ -4,22 +4,26 @@ use std::io::{self, Write};
 
 use super::{Array, Gguf, MAGIC, Metadata, Value, parse};
 use crate::Error;
-use crate::tensors::{TensorSpec, bytes_of_shape, write_data};
-
-/// The most bytes in a file: what operating systems count with.
-const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+use crate::tensors::{TensorSpec, bytes_of_shape, file_length, next_offset, write_data};
 
 /// Writes a file: the metadata, the list of tensors, then the bytes of each tensor in that order.
 ///
-/// `data` is called once for each tensor with its index, and writes its bytes. Returns the length
-/// of the file. The alignment is `general.alignment` where the metadata have it.
+/// `data` is called once for each tensor with its index, and writes its bytes, in as many pieces as
+/// it likes: no more than the header and one piece is ever in memory. Returns the length of the
+/// file. The alignment is `general.alignment` where the metadata have it, else
+/// [`DEFAULT_ALIGNMENT`](super::DEFAULT_ALIGNMENT).
+///
+/// The same arguments give the same bytes. A file that was read and is written again with its
+/// metadata and tensors in their order is the same to the byte if it is of version 3 and its
+/// tensors lie in the order in which the header lists them, the last one padded, too, as GGUF's own
+/// tools write it.
 ///
 /// # Errors
 ///
 /// [`Error::Write`] where `out` or `data` fails; [`Error::WrongData`] where `data` gives more or
 /// fewer bytes than the shape needs; [`Error::NotStorable`] for a type that GGUF does not have; and
 /// before a byte is written whatever [`Gguf::parse`] would refuse in the result.
-pub fn write<W: Write>(
+pub fn write<W: Write + ?Sized>(
     out: &mut W,
     metadata: &Metadata,
     tensors: &[TensorSpec],
@@ -71,28 +75,14 @@ fn header(
         }
         header.extend(id.to_le_bytes());
         header.extend(offset.to_le_bytes());
-        offset = length
-            .checked_next_multiple_of(alignment)
-            .and_then(|padded| padded.checked_add(offset))
-            .filter(|&end| end <= FILE_BYTES_MAX)
-            .ok_or_else(|| too_long(tensor))?;
+        // Past 2^64 it saturates, which is too long as well.
+        let padded = length.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+        offset = next_offset(tensor, offset, padded)?;
     }
     let data_offset = (header.len() as u64).next_multiple_of(alignment);
     header.extend(zeros(data_offset - header.len() as u64));
-    let file_length = data_offset + offset;
-    if file_length > FILE_BYTES_MAX {
-        let what = "the length of the file";
-        return Err(Error::TooLarge { what, value: file_length, limit: FILE_BYTES_MAX });
-    }
+    let file_length = file_length(data_offset, offset)?;
     Ok((header, file_length))
-}
-
-fn too_long(tensor: &TensorSpec) -> Error {
-    Error::Shape {
-        tensor: tensor.name.clone(),
-        shape: tensor.shape.clone(),
-        problem: "the file would take 2^63 bytes or more",
-    }
 }
 
 fn zeros(count: u64) -> Vec<u8> {

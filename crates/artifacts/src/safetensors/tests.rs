@@ -1,5 +1,9 @@
 //! Round trips, hostile files, and folders whose index lies.
 
+use std::io;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::StoredType;
 use crate::tensors::TensorSpec;
@@ -43,6 +47,131 @@ fn what_is_written_is_read_again() {
     }
     assert_eq!(file.tensors().count(), small_tensors().len());
     assert_eq!(file.tensor("missing"), None);
+}
+
+/// What was read, written again: metadata, tensors and their bytes, the tensors turned around.
+fn written_again(file: &SafetensorsFile) -> Vec<u8> {
+    let infos: Vec<&TensorInfo> = file.tensors().iter().rev().collect();
+    let spec = |info: &&TensorInfo| TensorSpec::new(&info.name, info.dtype, &info.shape);
+    let specs: Vec<TensorSpec> = infos.iter().map(spec).collect();
+    let mut bytes = Vec::new();
+    write(&mut bytes, file.header().metadata(), &specs, |index, out| {
+        out.write_all(&file.read(infos[index]).map_err(io::Error::other)?)
+    })
+    .unwrap();
+    bytes
+}
+
+#[test]
+fn files_of_the_safetensors_library_are_written_again_to_the_byte() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    for name in [
+        "tiny-llama/model.safetensors",
+        "tiny-qwen2/model.safetensors",
+        "tiny-llama-shards/model-00001-of-00002.safetensors",
+        "tiny-llama-shards/model-00002-of-00002.safetensors",
+    ] {
+        let path = fixtures.join(name);
+        let file = SafetensorsFile::open(&path).unwrap();
+        assert!(file.tensors().len() > 5);
+        assert_eq!(written_again(&file), std::fs::read(&path).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn the_layout_is_that_of_the_safetensors_library() {
+    // The fields' order, the tensors' order and the padding are those of `serialize` in 0.8.0.
+    let expected = concat!(
+        r#"{"__metadata__":{"format":"pt"},"#,
+        r#""scalar":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"#,
+        r#""b.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[8,32]},"#,
+        r#""empty":{"dtype":"F32","shape":[0,7],"data_offsets":[32,32]},"#,
+        r#""a.weight":{"dtype":"BF16","shape":[4],"data_offsets":[32,40]},"#,
+        r#""flags":{"dtype":"BOOL","shape":[3],"data_offsets":[40,43]}}"#,
+    );
+    let bytes = small_file();
+    let data_offset = usize::try_from(parse(&bytes).unwrap().data_offset()).unwrap();
+    let text = str::from_utf8(&bytes[8..data_offset]).unwrap();
+    assert_eq!(text.trim_end_matches(' '), expected);
+    assert_eq!((data_offset % 8, text.len()), (0, expected.len().next_multiple_of(8)));
+    assert_eq!(small_file(), bytes, "the same arguments give the same bytes");
+    let mut bare = Vec::new();
+    write(&mut bare, &BTreeMap::new(), &[], |_, _| Ok(())).unwrap();
+    assert_eq!(bare, b"\x08\0\0\0\0\0\0\0{}      ");
+}
+
+#[test]
+fn every_type_of_the_format_has_its_place_in_the_order() {
+    let mut stored: Vec<&str> =
+        StoredType::all().filter_map(StoredType::safetensors_name).collect();
+    let mut ordered: Vec<&str> =
+        write::ORDER.iter().map(|dtype| dtype.safetensors_name().unwrap()).collect();
+    stored.sort_unstable();
+    ordered.sort_unstable();
+    assert_eq!(stored, ordered);
+    let width = |dtype: &StoredType| dtype.block_bytes() * 8 / dtype.block_elements();
+    let numbers = &write::ORDER[..21];
+    assert!(numbers.is_sorted_by(|a, b| width(a) >= width(b)), "wide elements come first");
+}
+
+/// Tensors of any type, with names that may need escapes, and the seed of their bytes.
+fn any_tensors() -> impl Strategy<Value = Vec<(TensorSpec, u8)>> {
+    let dtypes: Vec<StoredType> =
+        StoredType::all().filter(|dtype| dtype.safetensors_name().is_some()).collect();
+    let shape = prop::collection::vec(0_u64..5, 0..4);
+    let tensor = (prop::sample::select(dtypes), shape, any::<u8>());
+    prop::collection::btree_map("[ -~é\u{1b}\u{202e}日]{0,12}", tensor, 0..8).prop_map(|tensors| {
+        let named = tensors.into_iter().map(|(name, (dtype, mut shape, seed))| {
+            // Rows are whole blocks; a scalar is one element, so it has to be a block itself.
+            let block = dtype.block_elements() as u64;
+            match shape.last_mut() {
+                Some(row) => *row *= block,
+                None if block > 1 => shape.push(block),
+                None => (),
+            }
+            (TensorSpec::new(name, dtype, &shape), seed)
+        });
+        named.collect()
+    })
+}
+
+/// The bytes of a tensor that was made up.
+fn made_up(spec: &TensorSpec, seed: u8) -> Vec<u8> {
+    let elements = spec.shape.iter().product();
+    let length = spec.dtype.bytes_of(elements).unwrap();
+    (0..length).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect()
+}
+
+proptest! {
+    #[test]
+    fn any_tensors_are_read_as_they_were_written(
+        tensors in any_tensors(),
+        metadata in prop::collection::btree_map(".{0,8}", ".{0,8}", 0..3),
+        piece in 1_usize..9,
+    ) {
+        let specs: Vec<TensorSpec> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
+        let mut bytes = Vec::new();
+        let length = write(&mut bytes, &metadata, &specs, |index, out| {
+            let (spec, seed) = &tensors[index];
+            made_up(spec, *seed).chunks(piece).try_for_each(|chunk| out.write_all(chunk))
+        })
+        .unwrap();
+        prop_assert_eq!(length, bytes.len() as u64);
+        let header = parse(&bytes).unwrap();
+        prop_assert_eq!(header.metadata(), &metadata);
+        prop_assert_eq!(header.data_offset() % 8, 0);
+        prop_assert_eq!(header.tensors().len(), specs.len());
+        for (spec, seed) in &tensors {
+            let info = header.tensor(&spec.name).unwrap();
+            prop_assert_eq!((info.dtype, &info.shape), (spec.dtype, &spec.shape));
+            let range = usize::try_from(info.offset).unwrap()..usize::try_from(info.end()).unwrap();
+            prop_assert_eq!(&bytes[range], made_up(spec, *seed));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SINGLE_FILE);
+        std::fs::write(&path, &bytes).unwrap();
+        prop_assert_eq!(written_again(&SafetensorsFile::open(&path).unwrap()), bytes);
+    }
 }
 
 /// A file of this header and this many bytes of tensors.
@@ -196,7 +325,7 @@ fn names_that_occur_twice_are_refused() {
 fn the_writer_refuses_what_the_reader_would() {
     let none = BTreeMap::new();
     let write = |tensors: &[TensorSpec], data: &[u8]| {
-        write(&mut std::io::sink(), &none, tensors, |_, out| out.write_all(data))
+        write(&mut io::sink(), &none, tensors, |_, out| out.write_all(data))
     };
     let tensor = TensorSpec::new("a", StoredType::F32, &[2]);
     assert!(matches!(
@@ -208,6 +337,70 @@ fn the_writer_refuses_what_the_reader_would() {
     assert!(matches!(write(&[quantized], &[]), Err(Error::NotStorable { .. })));
     let reserved = TensorSpec::new("__metadata__", StoredType::U8, &[1]);
     assert!(write(&[reserved], &[0]).is_err());
+    let long = TensorSpec::new("n".repeat(257), StoredType::U8, &[1]);
+    assert!(matches!(write(&[long], &[0]), Err(Error::Json { .. })));
+    let torn = TensorSpec::new("a", StoredType::F4, &[3]);
+    assert!(matches!(write(&[torn], &[0; 2]), Err(Error::Shape { .. })));
+    let deep = TensorSpec::new("a", StoredType::U8, &[1; 9]);
+    assert!(matches!(write(&[deep], &[0]), Err(Error::Shape { .. })));
+}
+
+#[test]
+fn nothing_is_written_where_the_header_is_refused() {
+    let u8s = |name: &str, bytes: u64| TensorSpec::new(name, StoredType::U8, &[bytes]);
+    let half = 1_u64 << 62;
+    let many: Vec<TensorSpec> = (0..=100_000).map(|index| u8s(&index.to_string(), 0)).collect();
+    for tensors in [
+        vec![u8s("a", 1), u8s("a", 2)],
+        vec![u8s("a", u64::MAX)],
+        vec![u8s("a", half), u8s("b", half)],
+        vec![u8s("a", half), u8s("b", half - 9)],
+        vec![TensorSpec::new("a", StoredType::F32, &[half])],
+        many,
+    ] {
+        let mut out = Vec::new();
+        let data = |_: usize, _: &mut dyn io::Write| Err(io::Error::other("not to be asked for"));
+        let error = write(&mut out, &BTreeMap::new(), &tensors, data).unwrap_err();
+        assert!(out.is_empty() && !matches!(error, Error::Write { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_full_disk_and_data_that_fail_are_told() {
+    struct Full(usize);
+    impl io::Write for Full {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            match self.0.min(buffer.len()) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                taken => {
+                    self.0 -= taken;
+                    Ok(taken)
+                }
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let length = small_file().len();
+    for room in 0..=length {
+        let written = write(&mut Full(room), &BTreeMap::new(), &small_tensors(), |index, out| {
+            out.write_all(DATA[index])
+        });
+        match written {
+            Ok(needed) => assert!(needed <= room as u64),
+            Err(Error::Write { source }) => {
+                assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{room} bytes");
+            }
+            Err(other) => panic!("{room} bytes: {other}"),
+        }
+    }
+    let failed = write(&mut Vec::new(), &BTreeMap::new(), &small_tensors(), |index, out| {
+        out.write_all(&DATA[index][..DATA[index].len() / 2])?;
+        Err(io::Error::other("the device is gone"))
+    });
+    let Err(Error::Write { source }) = failed else { panic!("{failed:?}") };
+    assert_eq!(source.to_string(), "the device is gone");
 }
 
 #[test]
