@@ -5,6 +5,8 @@
 
 mod real;
 mod simulated;
+#[cfg(test)]
+mod skipping;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,6 +14,8 @@ use std::path::Path;
 
 pub use real::RealDisk;
 pub use simulated::{Fate, Fault, FaultKind, SimulatedDisk};
+#[cfg(test)]
+pub(crate) use skipping::{Skipped, Skipping};
 
 /// A disk. Paths are as the operating system takes them.
 pub trait Disk: fmt::Debug {

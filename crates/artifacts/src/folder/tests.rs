@@ -1,7 +1,7 @@
 //! A crash after every call, a fault at every call, a flipped bit at every place.
 
 use super::*;
-use crate::disk::{Fate, Fault, FaultKind, RealDisk, SimulatedDisk};
+use crate::disk::{Fate, Fault, FaultKind, RealDisk, SimulatedDisk, Skipped, Skipping};
 
 const FOLDER: &str = "runs/step-2";
 const FILE: &str = "runs/LATEST";
@@ -106,59 +106,10 @@ fn a_crash_after_any_call_leaves_the_old_state_or_the_new_one() {
 #[test]
 fn a_save_that_skips_a_sync_is_caught() {
     // The simulator proves itself: the same save without one of its syncs must be seen to fail.
-    #[derive(Debug)]
-    struct Skipping(SimulatedDisk, &'static str);
-    impl Disk for Skipping {
-        fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
-            let file = self.0.create(path)?;
-            if self.1 == "file" { Ok(Box::new(Unsynced(file))) } else { Ok(file) }
-        }
-        fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-            self.0.open(path)
-        }
-        fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
-            self.0.kind(path)
-        }
-        fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-            self.0.list(folder)
-        }
-        fn create_folder(&self, path: &Path) -> io::Result<()> {
-            self.0.create_folder(path)
-        }
-        fn sync_folder(&self, path: &Path) -> io::Result<()> {
-            let is_parent = path == Path::new("runs");
-            let skipped = is_parent == (self.1 == "parent") && self.1 != "file";
-            if skipped { Ok(()) } else { self.0.sync_folder(path) }
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            self.0.remove_file(path)
-        }
-        fn remove_folder(&self, path: &Path) -> io::Result<()> {
-            self.0.remove_folder(path)
-        }
-    }
-    #[derive(Debug)]
-    struct Unsynced(Box<dyn NewFile>);
-    impl Write for Unsynced {
-        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-            self.0.write(buffer)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            self.0.flush()
-        }
-    }
-    impl NewFile for Unsynced {
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    for skipped in ["file", "folder", "parent"] {
+    for skipped in [Skipped::Files, Skipped::FoldersBut("runs"), Skipped::Folder("runs")] {
         let disk = disk_with_old_state();
         disk.record();
-        save(&Skipping(disk.clone(), skipped)).unwrap();
+        save(&Skipping { disk: disk.clone(), skipped }).unwrap();
         let caught = disk.recorded().iter().any(|moment| {
             SimulatedDisk::fates(moment.pending()).iter().any(|fates| {
                 let restarted = moment.after_power_cut(fates);
@@ -168,7 +119,7 @@ fn a_save_that_skips_a_sync_is_caught() {
                 torn || !there && read(&restarted, FILE) != b"step-1"
             })
         });
-        assert!(caught, "a save without its {skipped} sync passed");
+        assert!(caught, "a save that skips its sync of {skipped:?} passed");
     }
 }
 
