@@ -415,6 +415,63 @@ pub enum Error {
         found: hash::Digest,
     },
 
+    /// Too few checkpoints were to be kept.
+    #[error(
+        "{keep} checkpoints were to be kept, but one must stay readable while another is written; \
+         keep {least} or more"
+    )]
+    KeepTooFew {
+        /// How many were to be kept.
+        keep: usize,
+        /// The fewest.
+        least: usize,
+    },
+
+    /// A step that no checkpoint can be named after.
+    #[error("step {step} has no checkpoint; a run ends at step {limit}: begin another one")]
+    StepTooLarge {
+        /// The step.
+        step: u64,
+        /// The last one that has a name.
+        limit: u64,
+    },
+
+    /// Something other than a folder has the name of one. Links to folders are not followed.
+    #[error("it should be a folder but is not; move it away")]
+    NotAFolder,
+
+    /// `LATEST` names a checkpoint that is not there.
+    #[error(
+        "LATEST names this checkpoint but it is missing; restore it from a copy if you have one"
+    )]
+    MissingCheckpoint,
+
+    /// `LATEST` is not one line with the name of a checkpoint.
+    #[error("it does not name a checkpoint; it is damaged: the next save writes it anew")]
+    LatestFile,
+
+    /// There are checkpoints, and none is whole.
+    #[error(
+        "no checkpoint in {folder} is whole: {}; restore one from a copy, or move the folder away \
+         to begin anew",
+        listed(damage)
+    )]
+    NoWholeCheckpoint {
+        /// The folder of the run.
+        folder: PathBuf,
+        /// What is wrong with `LATEST`, and with each checkpoint, newest first.
+        damage: Vec<Self>,
+    },
+
+    /// A checkpoint was saved, but older ones could not be removed. Remedy: that of `source`.
+    #[error("{path} is saved and whole, but older checkpoints could not be removed: {source}")]
+    Surplus {
+        /// The new checkpoint.
+        path: PathBuf,
+        /// What failed.
+        source: Box<Self>,
+    },
+
     /// The file became shorter after it was opened.
     #[error(
         "the file had {expected} bytes when it was opened and has {found} now; \
@@ -470,6 +527,15 @@ impl Error {
     /// A refusal of the operating system.
     pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// The first of several faults, and how many more there are.
+fn listed(faults: &[Error]) -> String {
+    let first = faults.first().map_or_else(String::new, Error::to_string);
+    match faults.len().saturating_sub(1) {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
     }
 }
 

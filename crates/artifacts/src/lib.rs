@@ -6,6 +6,7 @@
 //! 3. [`hash`] computes the SHA-256 of files and streams.
 //! 4. [`open_file`] opens what somebody else put on the disk, without waiting for anything.
 //! 5. [`folder`] lands files and folders whole on a [`disk`], real or simulated.
+//! 6. [`checkpoints`] keeps the newest states of a training run, one of them always readable.
 //!
 //! ```
 //! use artifacts::StoredType;
@@ -29,6 +30,7 @@
 mod error;
 mod stored_type;
 
+pub mod checkpoints;
 pub mod disk;
 pub mod folder;
 pub mod gguf;

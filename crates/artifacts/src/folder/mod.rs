@@ -21,6 +21,9 @@ use crate::hash::{self, Hashing};
 
 pub use manifest::{FILES_MAX, MANIFEST_BYTES_MAX, MANIFEST_FILE, Manifest, ManifestFile};
 
+/// What a name ends in as long as that which has it is not whole.
+pub(crate) const TEMPORARY_ENDING: &str = ".tmp";
+
 /// Writes a file whole; one that is there already is replaced. Returns what `fill` returns.
 ///
 /// # Errors
@@ -270,7 +273,7 @@ fn settle(disk: &dyn Disk, target: &Path) -> Result<(), Error> {
 }
 
 /// Removes what a crash or a failed landing left under the temporary name.
-fn remove_leftover(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+pub(crate) fn remove_leftover(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     match look(disk, path)? {
         None => Ok(()),
         Some(Kind::Folder) => {
@@ -284,7 +287,8 @@ fn remove_leftover(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn look(disk: &dyn Disk, path: &Path) -> Result<Option<Kind>, Error> {
+/// What has that name, if anything.
+pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Result<Option<Kind>, Error> {
     disk.kind(path).map_err(|source| Error::io("look at", path, source))
 }
 
@@ -298,17 +302,17 @@ fn read_manifest(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// The name under which a file or folder is written before it lands.
-fn temporary(target: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn temporary(target: &Path) -> Result<PathBuf, Error> {
     let mut name = target.file_name().map(std::ffi::OsStr::to_owned).ok_or_else(|| {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "it has no name of its own");
         Error::io("write", target, source)
     })?;
-    name.push(".tmp");
+    name.push(TEMPORARY_ENDING);
     Ok(target.with_file_name(name))
 }
 
 /// The folder that holds a name.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
