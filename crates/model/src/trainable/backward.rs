@@ -2,124 +2,124 @@
 
 use engine::ops::attention::{self, Attended, AttentionRow};
 use engine::ops::matmul::{self, Precision, Store};
+use engine::ops::rope::RopeTable;
 use engine::ops::{embedding, rms_norm, rope, swiglu};
 use engine::{Device, Tensor};
 
-use super::forward::rows_of;
-use super::parameters::LinearPlaces;
-use super::{Copies, MicroBatch, Trainable, cache_shape, copies_of};
+use super::parameters::{BlockPlaces, LinearPlaces};
+use super::{Activations, Copies, MicroBatch, Trainable, cache_shape, copies_of};
 
 impl Trainable {
     /// Adds the gradients of all weights but the head's; `activations.d_normed` holds that of the
     /// last norm's output.
-    pub(super) fn backward(&mut self, batch: &MicroBatch<'_>) {
-        let pages = self.lay_out(batch.positions);
-        let rows = rows_of(batch.positions, &pages);
-        let place = self.places.final_norm;
-        let a = &mut self.activations;
-        let inputs = rms_norm::Inputs {
-            x: &a.stream,
-            weight: &self.weights[place],
-            epsilon: self.config.norm_epsilon,
-        };
-        let gradients = rms_norm::Gradients {
-            d_x: &mut a.d_stream,
-            store: Store::Overwrite,
-            d_weight: Some(&mut self.gradients[place]),
-        };
-        rms_norm::backward(&self.device, gradients, &a.d_normed, &inputs);
+    pub(super) fn backward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
+        let norm = self.places.final_norm;
+        let (mut gradients, a) = self.split();
+        let d_stream = (&mut a.d_stream, Store::Overwrite);
+        gradients.norm(norm, d_stream, &a.d_normed, &a.stream);
         for layer in (0..self.config.layers).rev() {
             self.feed_forward_backward(layer);
-            self.attention_backward(layer, batch.positions, &rows);
+            self.attention_backward(layer, batch.positions, rows);
         }
         let table = &mut self.gradients[self.places.embedding];
         embedding::backward(&self.device, table, &self.activations.d_stream, batch.tokens);
     }
 
     fn feed_forward_backward(&mut self, layer: usize) {
-        let block = self.places.blocks[layer].clone();
-        let (device, epsilon) = (&self.device, self.config.norm_epsilon);
-        let a = &mut self.activations;
-        let kept = &a.layers[layer];
-        let mut linear = Linears {
-            device,
-            precision: self.precision,
-            copies: &self.copies,
-            gradients: &mut self.gradients,
-        };
+        let BlockPlaces { ffn_norm, gate_up, down, .. } = self.places.blocks[layer];
+        let (mut gradients, a) = self.split();
+        let (device, kept) = (gradients.device, &a.layers[layer]);
 
         swiglu::forward(device, &mut a.hidden, &kept.gate_up);
-        linear.backward(block.down, &mut a.d_hidden, &a.d_stream, &a.hidden);
+        gradients.linear(down, &mut a.d_hidden, &a.d_stream, &a.hidden);
         swiglu::backward(device, &mut a.d_gate_up, &a.d_hidden, &kept.gate_up);
-        let norm = &self.weights[block.ffn_norm];
-        rms_norm::forward(device, &mut a.normed, &kept.middle, norm, epsilon);
-        linear.backward(block.gate_up, &mut a.d_normed, &a.d_gate_up, &a.normed);
-        let inputs = rms_norm::Inputs { x: &kept.middle, weight: norm, epsilon };
-        let gradients = rms_norm::Gradients {
-            d_x: &mut a.d_stream,
-            store: Store::Add,
-            d_weight: Some(&mut self.gradients[block.ffn_norm]),
-        };
-        rms_norm::backward(device, gradients, &a.d_normed, &inputs);
+        gradients.normalize_again(ffn_norm, &mut a.normed, &kept.middle);
+        gradients.linear(gate_up, &mut a.d_normed, &a.d_gate_up, &a.normed);
+        gradients.norm(ffn_norm, (&mut a.d_stream, Store::Add), &a.d_normed, &kept.middle);
     }
 
     fn attention_backward(&mut self, layer: usize, positions: &[u32], rows: &[AttentionRow<'_>]) {
-        let block = self.places.blocks[layer].clone();
-        let (device, epsilon) = (&self.device, self.config.norm_epsilon);
+        let BlockPlaces { attention_norm, qkv, head_norms, attention_output, .. } =
+            self.places.blocks[layer];
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
-        let a = &mut self.activations;
-        let kept = &a.layers[layer];
-        let mut linear = Linears {
-            device,
-            precision: self.precision,
-            copies: &self.copies,
-            gradients: &mut self.gradients,
-        };
-
-        linear.backward(block.attention_output, &mut a.d_attended, &a.d_stream, &kept.attended);
-        let attended = Attended { qkv: &kept.qkv, out: &kept.attended, log_sums: &kept.log_sums };
         let shape = cache_shape(&self.config, self.precision);
+        let (mut gradients, a) = self.split();
+        let (device, kept) = (gradients.device, &a.layers[layer]);
+
+        gradients.linear(attention_output, &mut a.d_attended, &a.d_stream, &kept.attended);
+        let attended = Attended { qkv: &kept.qkv, out: &kept.attended, log_sums: &kept.log_sums };
         attention::backward(device, &mut a.d_qkv, &a.d_attended, attended, &shape, rows);
-        rope::backward(device, &mut a.d_qkv, 0..query + kv, positions, &self.rope);
-        if let Some([query_norm, key_norm]) = block.head_norms {
+        rope::backward(device, &mut a.d_qkv, 0..query + kv, positions, gradients.rope);
+        if let Some([query_norm, key_norm]) = head_norms {
             for (columns, norm) in [(0..query, query_norm), (query..query + kv, key_norm)] {
-                let weight = &self.weights[norm];
-                let inputs = rms_norm::Inputs { x: &kept.raw_qkv, weight, epsilon };
-                let d_weight = Some(&mut linear.gradients[norm]);
+                let inputs = gradients.norm_inputs(norm, &kept.raw_qkv);
+                let d_weight = Some(&mut gradients.all[norm]);
                 rms_norm::backward_heads(device, &mut a.d_qkv, columns, d_weight, &inputs);
             }
         }
-        let norm = &self.weights[block.attention_norm];
-        rms_norm::forward(device, &mut a.normed, &kept.input, norm, epsilon);
-        linear.backward(block.qkv, &mut a.d_normed, &a.d_qkv, &a.normed);
-        let inputs = rms_norm::Inputs { x: &kept.input, weight: norm, epsilon };
-        let gradients = rms_norm::Gradients {
-            d_x: &mut a.d_stream,
-            store: Store::Add,
-            d_weight: Some(&mut self.gradients[block.attention_norm]),
+        gradients.normalize_again(attention_norm, &mut a.normed, &kept.input);
+        gradients.linear(qkv, &mut a.d_normed, &a.d_qkv, &a.normed);
+        gradients.norm(attention_norm, (&mut a.d_stream, Store::Add), &a.d_normed, &kept.input);
+    }
+
+    /// The gradients with what they are made from, and the activations beside them.
+    fn split(&mut self) -> (Gradients<'_>, &mut Activations) {
+        let gradients = Gradients {
+            device: &self.device,
+            precision: self.precision,
+            epsilon: self.config.norm_epsilon,
+            weights: &self.weights,
+            copies: &self.copies,
+            rope: &self.rope,
+            all: &mut self.gradients,
         };
-        rms_norm::backward(device, gradients, &a.d_normed, &inputs);
+        (gradients, &mut self.activations)
     }
 }
 
-/// What the gradients of linear layers need.
-struct Linears<'a> {
+/// The gradients of all weights, and what they are made from.
+struct Gradients<'a> {
     device: &'a Device,
     precision: Precision,
+    epsilon: f32,
+    weights: &'a [Tensor],
     copies: &'a [Option<Copies>],
-    gradients: &'a mut [Tensor],
+    rope: &'a RopeTable,
+    all: &'a mut [Tensor],
 }
 
-impl Linears<'_> {
-    /// Adds the gradients of a layer's weights and writes that of its input.
-    fn backward(&mut self, places: LinearPlaces, d_x: &mut Tensor, d_out: &Tensor, x: &Tensor) {
+impl<'a> Gradients<'a> {
+    /// Adds the gradients of a linear layer's weights and writes that of its input.
+    fn linear(&mut self, places: LinearPlaces, d_x: &mut Tensor, d_out: &Tensor, x: &Tensor) {
         let LinearPlaces { matrix, bias } = places;
         let (device, precision) = (self.device, self.precision);
-        matmul::add_weight_gradient(device, &mut self.gradients[matrix], d_out, x, precision);
+        matmul::add_weight_gradient(device, &mut self.all[matrix], d_out, x, precision);
         if let Some(bias) = bias {
-            matmul::add_bias_gradient(device, &mut self.gradients[bias], d_out);
+            matmul::add_bias_gradient(device, &mut self.all[bias], d_out);
         }
         let transposed = &copies_of(self.copies, matrix).backward;
         matmul::forward(device, d_x, d_out, transposed, None, Store::Overwrite);
+    }
+
+    /// Adds the gradient of a norm's weight, and stores that of its input.
+    fn norm(&mut self, norm: usize, d_x: (&mut Tensor, Store), d_out: &Tensor, x: &Tensor) {
+        let inputs = self.norm_inputs(norm, x);
+        let (d_x, store) = d_x;
+        let d_weight = Some(&mut self.all[norm]);
+        let gradients = rms_norm::Gradients { d_x, store, d_weight };
+        rms_norm::backward(self.device, gradients, d_out, &inputs);
+    }
+
+    /// A norm's output as in the forward pass, which did not keep it.
+    fn normalize_again(&self, norm: usize, out: &mut Tensor, x: &Tensor) {
+        rms_norm::forward(self.device, out, x, &self.weights[norm], self.epsilon);
+    }
+
+    fn norm_inputs<'x>(&self, norm: usize, x: &'x Tensor) -> rms_norm::Inputs<'x>
+    where
+        'a: 'x,
+    {
+        let weights: &'a [Tensor] = self.weights;
+        rms_norm::Inputs { x, weight: &weights[norm], epsilon: self.epsilon }
     }
 }

@@ -16,7 +16,8 @@ impl Trainable {
     /// Panics if the lists differ in length, a token or position lies outside the model's tables,
     /// or a position does not follow the one before it in its document.
     pub fn losses(&mut self, batch: &MicroBatch<'_>) -> Losses {
-        self.forward(batch);
+        let pages = self.lay_out(batch.positions);
+        self.forward(batch, &rows_of(batch.positions, &pages));
         self.head(batch, false)
     }
 
@@ -26,28 +27,27 @@ impl Trainable {
     ///
     /// As [`Self::losses`].
     pub fn accumulate(&mut self, batch: &MicroBatch<'_>) -> Losses {
-        self.forward(batch);
+        let pages = self.lay_out(batch.positions);
+        let rows = rows_of(batch.positions, &pages);
+        self.forward(batch, &rows);
         let losses = self.head(batch, true);
-        self.backward(batch);
+        self.backward(batch, &rows);
         losses
     }
 
     /// Runs all layers; `activations.stream` is the end of the residual stream.
-    fn forward(&mut self, batch: &MicroBatch<'_>) {
-        let rows = batch.tokens.len();
-        assert_eq!(batch.positions.len(), rows, "tokens and positions");
-        self.activations.resize(rows);
-        let pages = self.lay_out(batch.positions);
-        let attention_rows = rows_of(batch.positions, &pages);
+    fn forward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
+        assert_eq!(batch.tokens.len(), rows.len(), "tokens and positions");
+        self.activations.resize(rows.len());
         let table = &copies_of(&self.copies, self.places.embedding).forward;
         embedding::forward(&self.device, &mut self.activations.stream, table, batch.tokens);
         for layer in 0..self.config.layers {
-            self.block(layer, batch.positions, &attention_rows);
+            self.block(layer, batch.positions, rows);
         }
     }
 
     fn block(&mut self, layer: usize, positions: &[u32], rows: &[AttentionRow<'_>]) {
-        let block = self.places.blocks[layer].clone();
+        let block = self.places.blocks[layer];
         let (device, epsilon) = (&self.device, self.config.norm_epsilon);
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
         let (copies, weights) = (&self.copies, &self.weights);
@@ -132,7 +132,7 @@ impl Trainable {
 }
 
 /// Each row with the pages of its document.
-pub(super) fn rows_of<'a>(positions: &[u32], pages: &'a [Vec<u32>]) -> Vec<AttentionRow<'a>> {
+fn rows_of<'a>(positions: &[u32], pages: &'a [Vec<u32>]) -> Vec<AttentionRow<'a>> {
     let mut rows: Vec<AttentionRow<'a>> = Vec::with_capacity(positions.len());
     let mut documents = pages.iter();
     for &position in positions {

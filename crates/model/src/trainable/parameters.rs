@@ -36,7 +36,7 @@ pub struct Parameter {
 }
 
 /// Where the weights of a layer stand in the list of all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct BlockPlaces {
     pub attention_norm: usize,
     pub qkv: LinearPlaces,

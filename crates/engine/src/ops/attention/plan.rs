@@ -93,17 +93,21 @@ impl<E: Element> Step<'_, E> {
                 self.attend(&tasks, task, qkv, records);
             });
             let (width, rows) = (out.columns(), rows_per_task(out.columns()));
-            self.device.pool().for_chunks(out.values_mut(), rows * width, |chunk, out| {
-                for (index, out) in out.chunks_exact_mut(width).enumerate() {
-                    self.finish(&tasks, chunk * rows + index, records, out, &mut []);
-                }
-            });
-            let Some(log_sums) = log_sums else { return };
+            let Some(log_sums) = log_sums else {
+                self.device.pool().for_chunks(out.values_mut(), rows * width, |chunk, out| {
+                    for (index, out) in out.chunks_exact_mut(width).enumerate() {
+                        self.finish(&tasks, chunk * rows + index, records, out, &mut []);
+                    }
+                });
+                return;
+            };
             let heads = log_sums.columns();
-            self.device.pool().for_chunks(log_sums.values_mut(), rows * heads, |chunk, values| {
-                let mut out = vec![0.0; width];
-                for (index, log_sums) in values.chunks_exact_mut(heads).enumerate() {
-                    self.finish(&tasks, chunk * rows + index, records, &mut out, log_sums);
+            let log_sums = log_sums.values_mut().chunks_exact_mut(heads);
+            let mut pairs: Vec<_> =
+                out.values_mut().chunks_exact_mut(width).zip(log_sums).collect();
+            self.device.pool().for_chunks(&mut pairs, rows, |chunk, pairs| {
+                for (index, (out, log_sums)) in pairs.iter_mut().enumerate() {
+                    self.finish(&tasks, chunk * rows + index, records, out, log_sums);
                 }
             });
         });
