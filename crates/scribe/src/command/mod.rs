@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod doctor;
 mod failure;
+mod input;
 mod log;
 mod models;
 mod plan;

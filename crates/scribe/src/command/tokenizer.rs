@@ -1,6 +1,5 @@
 //! `scribe tokenizer`: training a tokenizer on text, and looking at what one does.
 
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,7 +11,7 @@ use serde::Serialize;
 use tokenizer::{Error, SplitRule, TRAINED_TOKENS_MAX, TrainOptions, Trained, Trainer};
 
 use super::progress::Progress;
-use super::{Failure, Session, models};
+use super::{Failure, Session, input, models};
 use crate::config::{THREADS_MAX, count, whole};
 use crate::loading;
 
@@ -307,7 +306,7 @@ fn learn(
 fn encode(session: &mut Session, arguments: EncodeArguments) -> Result<(), Failure> {
     let text = match arguments.text {
         Some(text) => text,
-        None => read_stdin()?,
+        None => input::read_stdin(STDIN_BYTES_MAX)?,
     };
     let tokenizer = arguments.which.read(session)?;
     let tokens = tokenizer.encode(&text);
@@ -332,7 +331,7 @@ fn decode(session: &mut Session, arguments: DecodeArguments) -> Result<(), Failu
             let message = format!("`{}` is no token", artifacts::shown(word));
             Failure::usage(message, "give whole numbers with spaces between")
         };
-        let text = read_stdin()?;
+        let text = input::read_stdin(STDIN_BYTES_MAX)?;
         let numbers = text.split_whitespace().map(|word| word.parse().map_err(|_| refuse(word)));
         numbers.collect::<Result<Vec<u32>, _>>()?
     } else {
@@ -410,19 +409,4 @@ fn read_file(path: &Path) -> Result<tokenizer::Tokenizer, Failure> {
         Error::Read { .. } => error.into(),
         _ => Failure::from(error).context(format!("cannot use `{}`", path.display())),
     })
-}
-
-fn read_stdin() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = std::io::stdin().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| {
-        Failure::broken(error, "send text in UTF-8").context("cannot read standard input")
-    })?;
-    if text.len() as u64 > STDIN_BYTES_MAX {
-        return Err(Failure::usage(
-            format!("standard input is longer than {STDIN_BYTES_MAX} bytes"),
-            "send a part of it",
-        ));
-    }
-    Ok(text)
 }

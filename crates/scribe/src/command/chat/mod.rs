@@ -4,12 +4,12 @@ mod commands;
 mod repl;
 mod turns;
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 
 use ::chat::{Generator, GeneratorOptions};
 use clap::Args;
 
-use super::{Exit, Failure, Session, models};
+use super::{Exit, Failure, Session, input, models};
 use crate::config::EngineOptions;
 use crate::config::sampling::SamplingOptions;
 use crate::random;
@@ -46,7 +46,11 @@ pub struct ChatOptions {
 
 /// Talks until the person leaves, or says one thing.
 pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Failure> {
-    let piped = if std::io::stdin().is_terminal() { None } else { Some(read_stdin()?) };
+    let piped = if std::io::stdin().is_terminal() {
+        None
+    } else {
+        Some(input::read_stdin(STDIN_BYTES_MAX)?)
+    };
     let once = match (&options.prompt, piped) {
         (Some(prompt), Some(text)) if !text.trim().is_empty() => {
             Some(format!("{prompt}\n\n{text}"))
@@ -85,19 +89,4 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         }
         None => repl::run(session, &mut talk),
     }
-}
-
-fn read_stdin() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = std::io::stdin().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| {
-        Failure::broken(error, "send text in UTF-8").context("cannot read standard input")
-    })?;
-    if text.len() as u64 > STDIN_BYTES_MAX {
-        return Err(Failure::usage(
-            format!("standard input is longer than {STDIN_BYTES_MAX} bytes"),
-            "no model here reads that much; send a part of it",
-        ));
-    }
-    Ok(text)
 }
