@@ -233,17 +233,24 @@ impl<'a, 'disk> Build<'a, 'disk> {
         };
         let dropped = self
             .judge(&document.content, &text)
-            .or_else(|| (copies == 0).then_some(DropReason::Weight))
-            .or_else(|| self.deduplicator.see(&fingerprint, &text));
-        if let Some(reason) = dropped {
-            *report.dropped.entry(reason).or_default() += 1;
-            return Ok(());
-        }
-        let Ok(encoded) = self.encode(&document.content) else {
+            .or_else(|| (copies == 0).then_some(DropReason::Weight));
+        let unseen = match dropped {
+            Some(reason) => Err(reason),
+            None => self.deduplicator.look_up(&fingerprint, &text),
+        };
+        let unseen = match unseen {
+            Ok(unseen) => unseen,
+            Err(reason) => {
+                *report.dropped.entry(reason).or_default() += 1;
+                return Ok(());
+            }
+        };
+        let Some(encoded) = self.encode(&document.content) else {
             refuse(self.options.bad_rows, &document.place, BadRow::Unwritable)?;
             rows.add_bad(&document.place, BadRow::Unwritable);
             return Ok(());
         };
+        self.deduplicator.remember(&unseen);
         report.documents += 1;
         report.copies += u64::from(copies);
         report.text_bytes += text.len() as u64;
@@ -279,11 +286,11 @@ impl<'a, 'disk> Build<'a, 'disk> {
         fault.or_else(|| is_foreign().then_some(DropReason::Language))
     }
 
-    /// The tokens of a document; at least one.
-    fn encode(&self, content: &Content) -> Result<Encoded, Option<tokenizer::Error>> {
+    /// The tokens of a document; none where its chat format cannot write it, or there are none.
+    fn encode(&self, content: &Content) -> Option<Encoded> {
         let encoded = match (content, &self.format) {
             (Content::Conversation(conversation), Some(format)) => {
-                demonstration::encode(conversation, self.tokenizer, format)?
+                demonstration::encode(conversation, self.tokenizer, format).ok()?
             }
             (content, _) => {
                 let mut tokens: Vec<u32> = self.tokenizer.beginning_of_text().into_iter().collect();
@@ -292,7 +299,7 @@ impl<'a, 'disk> Build<'a, 'disk> {
                 Encoded { tokens, silent: Vec::new() }
             }
         };
-        if encoded.tokens.is_empty() { Err(None) } else { Ok(encoded) }
+        (!encoded.tokens.is_empty()).then_some(encoded)
     }
 }
 

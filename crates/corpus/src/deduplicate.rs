@@ -80,6 +80,13 @@ pub struct Deduplicator {
     not_remembered: u64,
 }
 
+/// What a document that was not there before is remembered by.
+#[derive(Debug)]
+pub struct Unseen {
+    half: u128,
+    signature: Option<Signature>,
+}
+
 /// The least values of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Signature([u32; HASHES]);
@@ -97,23 +104,32 @@ impl Deduplicator {
         }
     }
 
-    /// Whether a document was there before, by its text; if not, it is remembered.
-    pub fn see(&mut self, fingerprint: &Fingerprint, text: &str) -> Option<DropReason> {
+    /// What a document is remembered by, unless one with its text or much of it was remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::Duplicate`], [`DropReason::NearDuplicate`].
+    pub fn look_up(&self, fingerprint: &Fingerprint, text: &str) -> Result<Unseen, DropReason> {
         let half = fingerprint.half();
         if self.exact.contains(&half) {
-            return Some(DropReason::Duplicate);
+            return Err(DropReason::Duplicate);
         }
         let signature = (self.options.near_documents_max > 0).then(|| Signature::of(text));
         if signature.is_some_and(|signature| self.is_near(&signature)) {
-            return Some(DropReason::NearDuplicate);
+            return Err(DropReason::NearDuplicate);
         }
-        let mut is_remembered = signature.is_none_or(|signature| self.remember(&signature));
+        Ok(Unseen { half, signature })
+    }
+
+    /// Remembers a document that is kept, where there is room.
+    pub fn remember(&mut self, unseen: &Unseen) {
+        let mut is_remembered =
+            unseen.signature.is_none_or(|signature| self.remember_signature(&signature));
         if self.options.exact_documents_max > 0 {
             let has_room = self.exact.len() < self.options.exact_documents_max;
-            is_remembered &= has_room && self.exact.insert(half);
+            is_remembered &= has_room && self.exact.insert(unseen.half);
         }
         self.not_remembered += u64::from(!is_remembered);
-        None
     }
 
     /// Documents that were kept but not remembered, for near duplicates or at all.
@@ -123,7 +139,7 @@ impl Deduplicator {
     }
 
     /// Remembers a signature where there is room.
-    fn remember(&mut self, signature: &Signature) -> bool {
+    fn remember_signature(&mut self, signature: &Signature) -> bool {
         let room = self.signatures.len() < self.options.near_documents_max;
         let number = u32::try_from(self.signatures.len()).ok().filter(|_| room);
         let Some(number) = number else { return false };
@@ -216,7 +232,13 @@ mod tests {
     }
 
     fn see(deduplicator: &mut Deduplicator, text: &str) -> Option<DropReason> {
-        deduplicator.see(&Fingerprint::of(text), text)
+        match deduplicator.look_up(&Fingerprint::of(text), text) {
+            Ok(unseen) => {
+                deduplicator.remember(&unseen);
+                None
+            }
+            Err(reason) => Some(reason),
+        }
     }
 
     #[test]

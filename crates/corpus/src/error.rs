@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// A bad row, where none is allowed.
     #[error(
-        "{file}: line {line}: {reason}; mend the row, or build without `strict` to leave it out"
+        "{file}: line {line}: {reason}; mend the row, or have bad rows counted instead of refused"
     )]
     BadRow {
         /// The file.

@@ -81,8 +81,6 @@ pub struct Loader {
     options: LoaderOptions,
     rows: Rows,
     position: Position,
-    /// The order of the epoch that was read last, and its number.
-    order: (u64, Permutation),
 }
 
 /// Where the rows of one epoch begin and end in the stream.
@@ -118,8 +116,7 @@ impl Loader {
         }
         let identity = format!("{corpus} {} {time} {seed} {packing:?}", split.name());
         let position = Position { reads: Digest::of(identity.as_bytes()), rows: 0 };
-        let order = (0, Permutation::new(rows.count(), seed, 0));
-        Ok(Self { stream, options, rows, position, order })
+        Ok(Self { stream, options, rows, position })
     }
 
     /// The next rows; an epoch goes over into the next.
@@ -197,13 +194,10 @@ impl Loader {
     }
 
     /// First token and number of tokens of a row, by its number in the run.
-    fn row_at(&mut self, row: u64) -> (u64, usize) {
+    fn row_at(&self, row: u64) -> (u64, usize) {
         let count = self.rows.count();
         let (epoch, place) = (row / count, row % count);
-        if self.order.0 != epoch {
-            self.order = (epoch, Permutation::new(count, self.options.seed, epoch));
-        }
-        let place = self.order.1.at(place);
+        let place = Permutation::new(count, self.options.seed, epoch).at(place);
         match &self.rows {
             Rows::Stream(_) => (place * self.options.time as u64, self.options.time + 1),
             Rows::Whole(rows) => {

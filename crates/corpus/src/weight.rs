@@ -1,7 +1,5 @@
 //! How often the documents of a source are taken: whole repetitions, and a share chosen by hash.
 
-use serde::{Deserialize, Serialize};
-
 use crate::Fingerprint;
 use crate::mix::fold;
 use crate::split::{PPM, share};
@@ -11,8 +9,7 @@ pub const REPETITIONS_MAX: u32 = 64;
 
 /// How often each document of a source is taken, in millionths: 2,500,000 is twice each, and half of
 /// them a third time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight {
     ppm: u32,
 }
@@ -36,7 +33,7 @@ impl Weight {
         self.ppm
     }
 
-    /// How often a document is taken.
+    /// How often a document is taken; its copies stand side by side in the shards.
     ///
     /// Repetition `r` takes it where `r` is below the whole part, or in the last one where the hash
     /// of its fingerprint and `r` falls in the share. So the choice depends on nothing else, and

@@ -14,6 +14,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use artifacts::shown;
 use serde::{Deserialize, Serialize};
 
 use crate::demonstration;
@@ -37,7 +38,7 @@ pub const SAMPLES_MAX: usize = 8;
 const ROWS_WITHOUT_COLUMN_MAX: u64 = 100;
 
 /// Where documents come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// What reports call it.
     pub name: String,
@@ -331,7 +332,7 @@ pub(crate) fn refuse(bad_rows: BadRows, place: &Place, reason: BadRow) -> Result
     match bad_rows {
         BadRows::Counted => Ok(()),
         BadRows::Refused => {
-            Err(Error::BadRow { file: place.file.to_string(), line: place.line, reason })
+            Err(Error::BadRow { file: shown(&place.file), line: place.line, reason })
         }
     }
 }
