@@ -2,8 +2,8 @@
 //!
 //! Weights are computed again from queries, keys and the logarithms of their sums, tile by tile of
 //! 64 rows and 64 keys, so that nothing of the size of rows × keys is ever held. Every number is one
-//! chain of products: over the keys in order for queries, over the rows in order for keys and
-//! values.
+//! chain of products: over the keys in order for queries; for keys and values over the rows of
+//! a tile, then of the next query head, then of the next tile.
 //!
 //! Source: Dao et al. 2022, "FlashAttention", arXiv:2205.14135, algorithm 4.
 #![expect(

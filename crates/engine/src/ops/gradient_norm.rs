@@ -1,7 +1,7 @@
 //! The length of all gradients together, `sqrt(Σ x²)`, and the factor that clips them to a bound.
 //!
 //! Squares are summed in `f64` over fixed chunks of each list, then over the chunks in order: the
-//! number of threads changes no bit, and neither does the kernel path
+//! number of threads changes no bit, and neither does the fast kernel path
 //! (`no_path_and_no_number_of_threads_changes_a_bit`). Nothing overflows, so the norm is finite
 //! exactly if all gradients are.
 

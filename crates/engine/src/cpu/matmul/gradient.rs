@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use super::kernels::{Columns, Kernels, PAIR_BYTES};
 use super::{ROW_BLOCK, ROW_BLOCK_BYTES, TASKS_PER_THREAD, Tiling};
-use crate::cpu::prefetch::prefetch;
 use crate::dtype::half::{bf16_to_f32, f32_to_bf16};
 use crate::matrix::layout::PANEL_COLUMNS;
 use crate::ops::matmul::Precision;
@@ -189,7 +188,6 @@ impl<E> Operands<'_, E> {
         }
         for (sum, row) in sums.iter().zip(rows) {
             let out = &mut strip.row(row)[columns.clone()];
-            prefetch(out);
             out.copy_from_slice(&sum.0[..columns.len()]);
         }
     }

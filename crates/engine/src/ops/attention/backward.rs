@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use super::cache::{CacheType, Element};
 use super::{AttentionRow, CacheShape};
@@ -154,35 +153,28 @@ impl Pass<'_> {
     /// A task for every key and value head of every sequence; then their gradients become rows.
     fn run<E: Element>(&self, d_qkv: &mut Tensor) {
         let kv_heads = self.shape.kv_heads;
-        let lengths = self.sequences.iter().map(|sequence| self.layout(sequence).gradients());
-        let starts: Vec<usize> = lengths
-            .scan(0, |end, length| {
-                let start = *end;
-                *end += length * kv_heads;
-                Some(start)
-            })
-            .collect();
-        let all =
-            self.sequences.last().zip(starts.last()).map_or(0, |(sequence, start)| {
-                start + self.layout(sequence).gradients() * kv_heads
-            });
+        let mut all = 0;
+        let mut starts = Vec::with_capacity(self.sequences.len());
+        for sequence in &self.sequences {
+            starts.push(all);
+            all += self.layout(sequence).gradients() * kv_heads;
+        }
         with_zeros(&GRADIENTS, all, |gradients| {
             let mut rest = &mut *gradients;
             let mut parts = Vec::with_capacity(self.sequences.len() * kv_heads);
             for sequence in &self.sequences {
                 for _ in 0..kv_heads {
                     let (part, after) = rest.split_at_mut(self.layout(sequence).gradients());
-                    parts.push(Mutex::new(part));
+                    parts.push(part);
                     rest = after;
                 }
             }
-            self.device.pool().run(parts.len(), |task| {
+            self.device.pool().for_chunks(&mut parts, 1, |task, parts| {
                 let (sequence, kv_head) = (&self.sequences[task / kv_heads], task % kv_heads);
-                // Each task takes its own part, once.
-                let mut part = parts[task].lock().unwrap_or_else(PoisonError::into_inner);
-                self.differentiate::<E>(sequence, kv_head, &mut part);
+                parts.iter_mut().for_each(|part| {
+                    self.differentiate::<E>(sequence, kv_head, part);
+                });
             });
-            drop(parts);
             self.collect(gradients, &starts, d_qkv);
         });
     }
