@@ -36,5 +36,6 @@ mod threads;
 pub use device::{Device, DeviceOptions, KernelPath};
 pub use dtype::Dtype;
 pub use error::Error;
+pub use math::cosine;
 pub use matrix::{Matrix, MatrixPart, Order};
 pub use tensor::Tensor;

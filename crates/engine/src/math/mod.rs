@@ -27,6 +27,13 @@ pub(crate) use real::Real;
 
 use crate::cpu::lanes::Arithmetic;
 
+/// The cosine of an angle in radians between −2^20 and 2^20, the same bits on every machine: for
+/// schedules, whose rates end in the weights.
+#[must_use]
+pub fn cosine(angle: f64) -> f64 {
+    double::sin_cos(angle).1
+}
+
 /// Added to and taken from a small number, it rounds that number to an integer, ties to even; the
 /// low bits of the sum are the integer itself.
 const ROUNDING: f32 = 12_582_912.0;

@@ -7,7 +7,7 @@
 
 use crate::cpu::{gradient_norm, lanes};
 use crate::math::Real;
-use crate::{Device, KernelPath};
+use crate::{Device, KernelPath, Tensor};
 
 /// Values of one partial sum; part of the meaning, not a matter of speed.
 const CHUNK: usize = 16_384;
@@ -15,18 +15,21 @@ const CHUNK: usize = 16_384;
 /// What PyTorch's `clip_grad_norm_` adds to the norm before it divides by it.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// The norm of all lists of gradients as one vector.
+/// The norm of all gradients as one vector.
 ///
 /// Infinite or not a number exactly if one of the gradients is.
 #[must_use]
-pub fn norm(device: &Device, gradients: &[&[f32]]) -> f64 {
-    sum_of_squares(device, gradients).sqrt()
+pub fn norm<'a>(device: &Device, gradients: impl IntoIterator<Item = &'a Tensor>) -> f64 {
+    norm_of(device, gradients.into_iter().map(Tensor::values))
 }
 
-/// `Σ x²` over all lists, from which a caller can make the norms of parts and of the whole.
-#[must_use]
-pub fn sum_of_squares(device: &Device, gradients: &[&[f32]]) -> f64 {
-    let chunks = gradients.iter().flat_map(|list| list.chunks(CHUNK));
+/// As [`norm`], of lists.
+pub(super) fn norm_of<'a>(device: &Device, lists: impl IntoIterator<Item = &'a [f32]>) -> f64 {
+    sum_of_squares(device, lists).sqrt()
+}
+
+fn sum_of_squares<'a>(device: &Device, lists: impl IntoIterator<Item = &'a [f32]>) -> f64 {
+    let chunks = lists.into_iter().flat_map(|list| list.chunks(CHUNK));
     let mut partials: Vec<(&[f32], f64)> = chunks.map(|chunk| (chunk, 0.0)).collect();
     device.pool().for_chunks(&mut partials, 1, |_, partials| {
         for (chunk, sum) in partials {
@@ -67,7 +70,8 @@ mod tests {
     #[test]
     fn an_example_by_hand() {
         let device = device(KernelPath::Reference, 1);
-        let norm = norm(&device, &[&[3.0], &[], &[0.0, -4.0]]);
+        let tensor = |values: &[f32]| Tensor::from_slice(&device, 1, values.len(), values);
+        let norm = norm(&device, &[&[3.0][..], &[], &[0.0, -4.0]].map(tensor));
         assert!((norm - 5.0).abs() < 1e-15, "{norm}");
         assert_eq!(clip_factor(norm, 10.0), Some(1.0));
         let factor = clip_factor(norm, 1.0).unwrap();
@@ -78,9 +82,9 @@ mod tests {
     fn fast_twins_follow_the_reference_at_every_size() {
         for length in (0..=70).chain([CHUNK - 1, CHUNK, CHUNK + 1, 100_000]) {
             let values = numbers(1, length);
-            let expected = sum_of_squares(&device(KernelPath::Reference, 1), &[&values]);
+            let expected = sum_of_squares(&device(KernelPath::Reference, 1), [&values[..]]);
             for path in paths() {
-                let sum = sum_of_squares(&device(path, 1), &[&values]);
+                let sum = sum_of_squares(&device(path, 1), [&values[..]]);
                 // Sums of positive numbers in f64: an error of 2^-53 per addition at most.
                 let close = (sum - expected).abs() <= 1e-11 * expected;
                 assert!(close, "{length} on {path:?}: {sum}, expected {expected}");
@@ -91,10 +95,10 @@ mod tests {
     #[test]
     fn no_path_and_no_number_of_threads_changes_a_bit() {
         let (left, right) = (numbers(2, 100_003), numbers(3, 777));
-        let expected = norm(&device(KernelPath::Portable, 1), &[&left, &right]);
+        let expected = norm_of(&device(KernelPath::Portable, 1), [&left[..], &right]);
         for path in paths() {
             for threads in 1..=3 {
-                let norm = norm(&device(path, threads), &[&left, &right]);
+                let norm = norm_of(&device(path, threads), [&left[..], &right]);
                 assert_eq!(norm.to_bits(), expected.to_bits(), "{threads} threads on {path:?}");
             }
         }
@@ -105,11 +109,11 @@ mod tests {
         for path in paths().into_iter().chain([KernelPath::Reference]) {
             let device = device(path, 2);
             let mut values = vec![f32::MAX; 20_000];
-            assert!(clip_factor(norm(&device, &[&values]), 1.0).is_some(), "{path:?}");
+            assert!(clip_factor(norm_of(&device, [&values[..]]), 1.0).is_some(), "{path:?}");
             for place in [0, 15, 16_383, 16_384, 19_999] {
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                     values[place] = bad;
-                    let norm = norm(&device, &[&[1.0], &values]);
+                    let norm = norm_of(&device, [&[1.0], &values[..]]);
                     assert_eq!(clip_factor(norm, 1.0), None, "{bad} at {place} on {path:?}");
                 }
                 values[place] = 1.0;
@@ -122,7 +126,7 @@ mod tests {
         let golden = Golden::read();
         let (left, right) = (golden.list("gradient_norm.left"), golden.list("gradient_norm.right"));
         for path in paths().into_iter().chain([KernelPath::Reference]) {
-            let norm = norm(&device(path, 1), &[&left, &right]);
+            let norm = norm_of(&device(path, 1), [&left[..], &right]);
             golden.assert_close(&[f32::rounded(norm)], "gradient_norm.norm");
             let factor = clip_factor(norm, 0.5).unwrap();
             let clipped: Vec<f32> = left.iter().map(|value| factor * value).collect();

@@ -143,8 +143,9 @@ fn losses(device: &Device, rows: usize, vocab: usize) -> Vec<f32> {
 fn steps_of_every_length() {
     for length in (1..=100).chain([16_383, 16_385]) {
         check(&format!("AdamW of {length}"), |device| {
-            let gradients = numbers(1, length);
-            let mut all = [gradients.clone(), gradients.clone(), vec![0.5; length]];
+            let gradients = tensor(device, 1, length);
+            let mut all = [gradients.clone(), gradients.clone(), gradients.clone()];
+            all[2].fill(0.5);
             let [weights, first_moments, second_moments] = &mut all;
             let state = adamw::AdamWState { weights, first_moments, second_moments };
             let options = adamw::AdamWOptions {
@@ -157,16 +158,15 @@ fn steps_of_every_length() {
             };
             adamw::step(device, &options, 3, state, &gradients, 0.5);
             #[expect(clippy::cast_possible_truncation, reason = "bits that are compared")]
-            let norm = gradient_norm::norm(device, &[&gradients]) as f32;
-            [all.concat(), vec![norm]].concat()
+            let norm = gradient_norm::norm(device, [&gradients]) as f32;
+            [all.map(|tensor| tensor.to_vec()).concat(), vec![norm]].concat()
         });
     }
     for (rows, columns) in (1..=40).map(|n| (n, n * 7 % 41 + 1)) {
         check(&format!("Muon of [{rows}, {columns}]"), |device| {
-            let gradients = numbers(1, rows * columns);
+            let gradients = tensor(device, rows, columns);
             let (mut weights, mut momentum) = (gradients.clone(), gradients.clone());
-            let state =
-                muon::MuonState { weights: &mut weights, momentum: &mut momentum, rows, columns };
+            let state = muon::MuonState { weights: &mut weights, momentum: &mut momentum };
             let options = muon::MuonOptions {
                 learning_rate: 0.1,
                 momentum: 0.9,
@@ -175,7 +175,7 @@ fn steps_of_every_length() {
                 weight_decay: 0.1,
             };
             muon::step(device, &options, state, &gradients, 0.5);
-            [weights, momentum].concat()
+            [weights.to_vec(), momentum.to_vec()].concat()
         });
     }
 }

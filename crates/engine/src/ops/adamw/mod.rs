@@ -18,7 +18,7 @@ mod tests;
 use crate::cpu::adamw::{self, Coefficients};
 use crate::cpu::lanes;
 use crate::math::{Real, double};
-use crate::{Device, KernelPath};
+use crate::{Device, KernelPath, Tensor};
 
 /// Weights of a task: some tens of microseconds, and buffers that stay in a core's own cache.
 const TASK_WEIGHTS: usize = 16_384;
@@ -52,15 +52,15 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
 }
 
-/// Weights with their moments, which begin as zeros.
+/// Weights with their moments, which begin as zeros; all of one shape.
 #[derive(Debug)]
 pub struct AdamWState<'a> {
     /// The weights in `f32`.
-    pub weights: &'a mut [f32],
+    pub weights: &'a mut Tensor,
     /// Running mean of the gradients.
-    pub first_moments: &'a mut [f32],
+    pub first_moments: &'a mut Tensor,
     /// Running mean of their squares.
-    pub second_moments: &'a mut [f32],
+    pub second_moments: &'a mut Tensor,
 }
 
 /// Moves the weights by one step; weights and moments are overwritten.
@@ -70,24 +70,25 @@ pub struct AdamWState<'a> {
 ///
 /// # Panics
 ///
-/// Panics if the lengths differ, `step` is 0 or a beta is not below 1.
+/// Panics if the shapes differ, `step` is 0 or a beta is not below 1.
 pub fn step(
     device: &Device,
     options: &AdamWOptions,
     step: u64,
     state: AdamWState<'_>,
-    gradients: &[f32],
+    gradients: &Tensor,
     gradient_factor: f32,
 ) {
     let AdamWState { weights, first_moments, second_moments } = state;
-    let lengths = [weights.len(), first_moments.len(), second_moments.len()];
-    assert_eq!(lengths, [gradients.len(); 3], "weights and moments of {} gradients", lengths[0]);
+    let shape = |tensor: &Tensor| [tensor.rows(), tensor.columns()];
+    let shapes = [&*weights, first_moments, second_moments].map(shape);
+    assert_eq!(shapes, [shape(gradients); 3], "shapes of weights, moments and gradients");
     let update = Update::new(options, step, f64::from(gradient_factor));
     let coefficients = update.rounded();
-    let moments =
-        first_moments.chunks_mut(TASK_WEIGHTS).zip(second_moments.chunks_mut(TASK_WEIGHTS));
-    let inputs = moments.zip(gradients.chunks(TASK_WEIGHTS));
-    let mut parts: Vec<_> = weights.chunks_mut(TASK_WEIGHTS).zip(inputs).collect();
+    let [weights, first_moments, second_moments] = [weights, first_moments, second_moments]
+        .map(|tensor| tensor.values_mut().chunks_mut(TASK_WEIGHTS));
+    let inputs = first_moments.zip(second_moments).zip(gradients.values().chunks(TASK_WEIGHTS));
+    let mut parts: Vec<_> = weights.zip(inputs).collect();
     device.pool().for_chunks(&mut parts, 1, |_, parts| {
         for (weights, ((first_moments, second_moments), gradients)) in parts {
             if device.kernels() == KernelPath::Reference {

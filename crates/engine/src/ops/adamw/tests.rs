@@ -23,13 +23,15 @@ fn run(
     weights: &[f32],
     lists: &[Vec<f32>],
 ) -> [Vec<f32>; 3] {
-    let mut all = [weights.to_vec(), vec![0.0; weights.len()], vec![0.0; weights.len()]];
+    let tensor = |values: &[f32]| Tensor::from_slice(device, 1, values.len(), values);
+    let zeros = Tensor::zeros(device, 1, weights.len());
+    let mut all = [tensor(weights), zeros.clone(), zeros];
     for (number, gradients) in (1..).zip(lists) {
         let [weights, first_moments, second_moments] = &mut all;
         let state = AdamWState { weights, first_moments, second_moments };
-        step(device, options, number, state, gradients, 0.5);
+        step(device, options, number, state, &tensor(gradients), 0.5);
     }
-    all
+    all.map(|tensor| tensor.to_vec())
 }
 
 #[test]

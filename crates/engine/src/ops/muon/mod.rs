@@ -24,7 +24,7 @@ mod tests;
 use self::product::Shape;
 use super::gradient_norm;
 use crate::math::Real;
-use crate::{Device, KernelPath};
+use crate::{Device, KernelPath, Tensor};
 
 /// Passes of the polynomial, and what it multiplies `x`, `p x` and `p² x` with.
 const PASSES: usize = 5;
@@ -70,14 +70,10 @@ pub struct MuonOptions {
 /// A matrix with its momentum, which begins as zeros.
 #[derive(Debug)]
 pub struct MuonState<'a> {
-    /// `[rows, columns]`.
-    pub weights: &'a mut [f32],
-    /// Running mean of the gradients, `[rows, columns]`.
-    pub momentum: &'a mut [f32],
-    /// Output features of the matrix.
-    pub rows: usize,
-    /// Input features of the matrix.
-    pub columns: usize,
+    /// `[output features, input features]`.
+    pub weights: &'a mut Tensor,
+    /// Running mean of the gradients, of the same shape.
+    pub momentum: &'a mut Tensor,
 }
 
 /// Moves the matrix by one step; weights and momentum are overwritten.
@@ -87,22 +83,26 @@ pub struct MuonState<'a> {
 ///
 /// # Panics
 ///
-/// Panics if a length is not that of the shape, the shape has a 0 or the momentum is not below 1.
+/// Panics if the shapes differ or have a 0, or the momentum is not below 1.
 pub fn step(
     device: &Device,
     options: &MuonOptions,
     state: MuonState<'_>,
-    gradients: &[f32],
+    gradients: &Tensor,
     gradient_factor: f32,
 ) {
-    let MuonState { weights, momentum, rows, columns } = state;
-    let lengths = [weights.len(), momentum.len(), gradients.len()];
-    assert_eq!(lengths, [rows * columns; 3], "weights, momentum, gradients of [{rows}, {columns}]");
+    let MuonState { weights, momentum } = state;
+    let shape = |tensor: &Tensor| [tensor.rows(), tensor.columns()];
+    let [rows, columns] = shape(weights);
+    let shapes = [shape(momentum), shape(gradients)];
+    assert_eq!(shapes, [[rows, columns]; 2], "momentum and gradients of [{rows}, {columns}]");
     assert!(rows * columns > 0, "a matrix [{rows}, {columns}]");
+    let (weights, momentum) = (weights.values_mut(), momentum.values_mut());
     let memory = options.momentum;
     assert!((0.0..1.0).contains(&memory), "momentum {memory}: from 0 to below 1");
     let mut update = vec![0.0; rows * columns];
-    for ((mean, &gradient), update) in momentum.iter_mut().zip(gradients).zip(&mut update) {
+    for ((mean, &gradient), update) in momentum.iter_mut().zip(gradients.values()).zip(&mut update)
+    {
         let brought = (1.0 - memory) * f64::from(gradient) * f64::from(gradient_factor);
         *mean = f32::rounded(memory * f64::from(*mean) + brought);
         *update = match options.form {
@@ -129,7 +129,7 @@ fn scale(scale: MuonScale, rows: usize, columns: usize) -> f64 {
 
 /// The nearly orthogonal matrix of the same rows and columns.
 fn orthogonal(device: &Device, x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let norm = gradient_norm::norm(device, &[x]);
+    let norm = gradient_norm::norm_of(device, [x]);
     if device.kernels() == KernelPath::Reference {
         let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
         let x = with_short_rows(&x, rows, columns, |x, shape| {

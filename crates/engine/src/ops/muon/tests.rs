@@ -20,12 +20,13 @@ fn run(
     weights: &[f32],
     lists: &[Vec<f32>],
 ) -> [Vec<f32>; 2] {
-    let (mut weights, mut momentum) = (weights.to_vec(), vec![0.0; rows * columns]);
+    let tensor = |values: &[f32]| Tensor::from_slice(device, rows, columns, values);
+    let (mut weights, mut momentum) = (tensor(weights), Tensor::zeros(device, rows, columns));
     for gradients in lists {
-        let state = MuonState { weights: &mut weights, momentum: &mut momentum, rows, columns };
-        step(device, options, state, gradients, 0.5);
+        let state = MuonState { weights: &mut weights, momentum: &mut momentum };
+        step(device, options, state, &tensor(gradients), 0.5);
     }
-    [weights, momentum]
+    [weights, momentum].map(|tensor| tensor.to_vec())
 }
 
 #[test]
