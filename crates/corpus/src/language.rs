@@ -5,6 +5,9 @@
 //! that mix languages are mostly called other; a language that borrows its small words from one of
 //! the two is called that one. It is a sieve for large heaps of prose, and off by default.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::document::words;
@@ -29,7 +32,7 @@ pub enum Language {
 
 /// Small words by language: the most frequent of each, without those of one letter that also stand in
 /// formulas, except where they carry the language.
-const SMALL_WORDS: &[(Language, &str)] = &[
+const SMALL_WORDS: [(Language, &str); 7] = [
     (
         Language::English,
         "the of and to in a is that it for was on with as be by at this have from or had not but \
@@ -69,20 +72,30 @@ const SMALL_WORDS: &[(Language, &str)] = &[
     ),
 ];
 
+/// Which lists each small word is in, one bit a list.
+static LISTS: LazyLock<HashMap<&'static str, u8>> = LazyLock::new(|| {
+    let mut lists = HashMap::new();
+    for (list, (_, words)) in SMALL_WORDS.iter().enumerate() {
+        for word in words.split_whitespace() {
+            *lists.entry(word).or_default() |= 1 << list;
+        }
+    }
+    lists
+});
+
 /// Guesses what a text is in.
 #[must_use]
 pub fn guess(text: &str) -> Language {
-    let lists: Vec<(Language, Vec<&str>)> = SMALL_WORDS
-        .iter()
-        .map(|(language, words)| (*language, words.split_whitespace().collect()))
-        .collect();
-    let mut counts = vec![0; lists.len()];
+    let mut counts = [0; SMALL_WORDS.len()];
     let mut total = 0;
+    let mut in_lowercase = String::new();
     for word in words(text).take(WORDS_MAX) {
         total += 1;
-        let word = word.to_lowercase();
-        for (count, (_, list)) in counts.iter_mut().zip(&lists) {
-            *count += usize::from(list.contains(&word.as_str()));
+        in_lowercase.clear();
+        in_lowercase.extend(word.chars().flat_map(char::to_lowercase));
+        let lists = LISTS.get(in_lowercase.as_str()).copied().unwrap_or(0);
+        for (list, count) in counts.iter_mut().enumerate() {
+            *count += usize::from(lists >> list & 1);
         }
     }
     let most = counts.iter().copied().max().unwrap_or(0);
@@ -90,7 +103,7 @@ pub fn guess(text: &str) -> Language {
         return Language::Other;
     }
     // A tie is no certainty: the last list with the most wins, and those of others come last.
-    let best = lists.iter().zip(&counts).rev().find(|(_, count)| **count == most);
+    let best = SMALL_WORDS.iter().zip(counts).rev().find(|(_, count)| *count == most);
     best.map_or(Language::Other, |((language, _), _)| *language)
 }
 
