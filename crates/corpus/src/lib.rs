@@ -62,7 +62,7 @@ pub use build::{BuildOptions, Progress, SOURCES_MAX};
 pub use document::{Content, Document, Fingerprint, Place};
 pub use error::{Error, ShardFault};
 pub use folder::{Corpus, Facts, SHARDS_MAX, tokenizer_digest};
-pub use loader::{BATCH_TOKENS_MAX, Batch, Loader, LoaderOptions, Packing, Position, TIME_MAX};
+pub use loader::{BATCH_TOKENS_MAX, Loader, LoaderOptions, Packing, Position, RowBatch, TIME_MAX};
 pub use report::{DropReason, Report, RowSample, SourceReport, SplitReport};
 pub use sources::{BadRow, Source};
 pub use split::Split;

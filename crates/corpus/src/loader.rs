@@ -47,7 +47,7 @@ pub enum Packing {
 ///
 /// All lists are `[rows, time]`, one row after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct RowBatch {
     /// Rows.
     pub rows: usize,
     /// Tokens of a row.
@@ -125,14 +125,14 @@ impl Loader {
     ///
     /// Where a shard cannot be read or holds a token that is not in the vocabulary, or for more than
     /// [`BATCH_TOKENS_MAX`] tokens. The position is as it was then.
-    pub fn next_batch(&mut self, rows: usize) -> Result<Batch, Error> {
+    pub fn next_batch(&mut self, rows: usize) -> Result<RowBatch, Error> {
         let time = self.options.time;
         if rows > BATCH_TOKENS_MAX / time {
             let expected = format!("at most {} rows of {time}", BATCH_TOKENS_MAX / time);
             return Err(Error::Option { option: "rows", found: rows.to_string(), expected });
         }
         let numbers = rows * time;
-        let mut batch = Batch {
+        let mut batch = RowBatch {
             rows,
             time,
             inputs: vec![0; numbers],
@@ -211,7 +211,7 @@ impl Loader {
     fn read_row(
         &self,
         (begin, count): (u64, usize),
-        batch: &mut Batch,
+        batch: &mut RowBatch,
         row: usize,
     ) -> Result<(), Error> {
         let time = self.options.time;

@@ -1,7 +1,7 @@
 //! Batches: what is in them, in which order, and going on from anywhere.
 
 use corpus::{
-    Batch, BuildOptions, Corpus, Error, Loader, LoaderOptions, Packing, Position, Source, Split,
+    BuildOptions, Corpus, Error, Loader, LoaderOptions, Packing, Position, RowBatch, Source, Split,
 };
 
 use crate::prepared::{Workshop, sentences, tokenizer};
@@ -37,10 +37,10 @@ fn loader(corpus: &Corpus, packing: Packing, time: usize) -> Loader {
 }
 
 /// The rows of a batch, each by itself.
-fn rows(batch: &Batch) -> Vec<Batch> {
+fn rows(batch: &RowBatch) -> Vec<RowBatch> {
     let part = |row: usize| row * batch.time..(row + 1) * batch.time;
     (0..batch.rows)
-        .map(|row| Batch {
+        .map(|row| RowBatch {
             rows: 1,
             time: batch.time,
             inputs: batch.inputs[part(row)].to_vec(),
