@@ -43,7 +43,8 @@ pub enum Error {
     },
     /// A value of the configuration is outside what any sound model has.
     #[error(
-        "the configuration's `{key}` is {found}, but must be {expected}; choose another checkpoint"
+        "the configuration's `{key}` is {found}, but must be {expected}; correct it or choose \
+         another checkpoint"
     )]
     BadValue {
         /// The key in the checkpoint.
@@ -52,6 +53,14 @@ pub enum Error {
         found: String,
         /// What would be accepted.
         expected: String,
+    },
+    /// A model has something that a layout of files has no words for.
+    #[error("{layout} cannot hold {feature}; choose another layout or type")]
+    Unwritable {
+        /// What is to be written.
+        layout: &'static str,
+        /// What it cannot say.
+        feature: String,
     },
     /// The checkpoint asks for something that is not built.
     #[error("the checkpoint needs {feature}, which is not supported; choose another checkpoint")]

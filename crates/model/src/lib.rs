@@ -43,6 +43,7 @@ mod checkpoint;
 pub mod config;
 mod error;
 mod gpt;
+mod inventory;
 mod memory;
 mod names;
 mod outline;

@@ -31,6 +31,13 @@ pub(crate) enum Kind {
     Bias,
 }
 
+/// Any weight of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Global(Global),
+    Layer { layer: usize, part: Layer, kind: Kind },
+}
+
 /// The two conventions of naming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Convention {
@@ -60,6 +67,14 @@ impl Convention {
         match self {
             Self::Gguf => format!("blk.{layer}.{}.{kind}", gguf_stem(weight)),
             Self::HuggingFace => format!("model.layers.{layer}.{}.{kind}", hf_stem(weight)),
+        }
+    }
+
+    /// The name of any weight.
+    pub(crate) fn name(self, weight: Weight) -> String {
+        match weight {
+            Weight::Global(weight) => self.global(weight).to_owned(),
+            Weight::Layer { layer, part, kind } => self.layer(layer, part, kind),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod gguf;
 mod hugging_face;
+mod json;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use engine::ops::rope::{Pairing, RopeScaling};
 use crate::error::Error;
 
 pub(crate) use hugging_face::BYTES_MAX as CONFIG_BYTES_MAX;
+pub use json::JsonOptions;
 
 /// Most layers that a configuration may name (GPT-3 has 96, the largest open models 126).
 const LAYERS_MAX: usize = 1024;
@@ -93,7 +95,34 @@ pub struct Biases {
     pub ffn: bool,
 }
 
-/// The shape of one model. Made only by the two readers, so a value is always sound.
+/// The numbers that make a new model of the Llama family: no biases, frequencies as they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shape {
+    /// Tokens that have an embedding.
+    pub vocab: usize,
+    /// Channels of the residual stream.
+    pub width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Query heads of a block.
+    pub heads: usize,
+    /// Key and value heads of a block; divides `heads`.
+    pub kv_heads: usize,
+    /// Channels of a head, even.
+    pub head_size: usize,
+    /// Channels of the feed-forward layer.
+    pub ffn_width: usize,
+    /// Most tokens to attend to.
+    pub context_tokens: usize,
+    /// The base of the rotary frequencies, above 1.
+    pub rope_base: f64,
+    /// The epsilon of every RMS norm.
+    pub norm_epsilon: f32,
+    /// Whether the embedding table is the output head, too.
+    pub tied_head: bool,
+}
+
+/// The shape of one model. Made only by the readers and from a [`Shape`], and always sound.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
@@ -128,6 +157,34 @@ pub struct Config {
 }
 
 impl Config {
+    /// A model of the Llama family that is not on disk yet.
+    ///
+    /// # Errors
+    ///
+    /// A number that no sound model has, by its name.
+    pub fn new(shape: &Shape) -> Result<Self, Error> {
+        let Shape { vocab, width, layers, heads, kv_heads, head_size, ffn_width, .. } = *shape;
+        let Shape { context_tokens, rope_base, norm_epsilon, tied_head, .. } = *shape;
+        let (scaling, pairing) = (RopeScaling::None, Pairing::Halves);
+        Self {
+            architecture: Architecture::Llama,
+            layers,
+            heads,
+            kv_heads,
+            head_size,
+            width,
+            ffn_width,
+            vocab,
+            context_tokens,
+            rope: Rope { base: rope_base, scaling, pairing },
+            norm_epsilon,
+            tied_head,
+            biases: Biases::default(),
+            qk_norm: false,
+        }
+        .checked()
+    }
+
     /// Reads a Hugging Face `config.json`.
     ///
     /// # Errors
@@ -145,6 +202,23 @@ impl Config {
     /// As [`Config::from_json`].
     pub fn from_gguf(header: &artifacts::gguf::Gguf) -> Result<Self, Error> {
         gguf::read(header)?.checked()
+    }
+
+    /// Writes a Hugging Face `config.json`, which [`Config::from_json`] reads as this shape but for
+    /// the pairing: of a checkpoint in that layout it is always [`Pairing::Halves`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unwritable`] for what such a file has no words for: frequencies with a divisor
+    /// each, biases that the family does not have, weights in a block type.
+    pub fn to_json(&self, options: &JsonOptions) -> Result<Vec<u8>, Error> {
+        json::write(self, options)
+    }
+
+    /// The same shape, its rows of q and k in this order.
+    pub(crate) fn with_pairing(mut self, pairing: Pairing) -> Self {
+        self.rope.pairing = pairing;
+        self
     }
 
     /// The same shape with each rotary frequency divided by its own number.

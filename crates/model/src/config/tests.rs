@@ -73,6 +73,78 @@ fn rope_is_read_in_both_spellings() {
 }
 
 #[test]
+fn what_is_written_is_read_as_the_same_shape() {
+    let scalings = [
+        serde_json::Value::Null,
+        json!({"type": "linear", "factor": 2.5}),
+        json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+        json!({"rope_type": "yarn", "factor": 4.0}),
+        json!({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.25, "beta_slow": 0.5}),
+    ];
+    for family in ["LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"] {
+        for scaling in &scalings {
+            let mut json = llama();
+            (json["architectures"], json["rope_scaling"]) = (json!([family]), scaling.clone());
+            json["attention_bias"] = json!(true);
+            json["head_dim"] = json!(32);
+            let config = read(&json).unwrap();
+            let options = JsonOptions {
+                begin_token: Some(1),
+                end_tokens: vec![2, 7],
+                ..JsonOptions::default()
+            };
+            let written = config.to_json(&options).unwrap();
+            assert_eq!(Config::from_json(&written).unwrap(), config, "{family} {scaling}");
+            let json: serde_json::Value = serde_json::from_slice(&written).unwrap();
+            assert_eq!((&json["bos_token_id"], &json["eos_token_id"]), (&json!(1), &json!([2, 7])));
+            assert_eq!(json["rms_norm_eps"], json!(1e-5));
+            assert_eq!(json["torch_dtype"], "float32");
+        }
+    }
+}
+
+#[test]
+fn a_shape_becomes_a_configuration_or_is_refused_by_name() {
+    let shape = Shape {
+        vocab: 49_152,
+        width: 576,
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_size: 64,
+        ffn_width: 1536,
+        context_tokens: 8192,
+        rope_base: 1e5,
+        norm_epsilon: 1e-5,
+        tied_head: true,
+    };
+    assert_eq!(Config::new(&shape).unwrap(), read(&llama()).unwrap());
+    for (shape, named) in [
+        (Shape { layers: 0, ..shape }, "layers"),
+        (Shape { kv_heads: 2, ..shape }, "kv_heads"),
+        (Shape { head_size: 63, ..shape }, "head_size"),
+        (Shape { width: usize::MAX, ..shape }, "width"),
+        (Shape { rope_base: f64::NAN, ..shape }, "rope base"),
+        (Shape { norm_epsilon: 0.0, ..shape }, "norm_epsilon"),
+    ] {
+        let error = Config::new(&shape).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{named}`")), "{named}: {error}");
+    }
+}
+
+#[test]
+fn biases_that_no_file_can_say_are_not_written() {
+    let mut config = read(&llama()).unwrap();
+    config.biases.qkv = true;
+    let error = config.to_json(&JsonOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("LlamaForCausalLM with these biases"), "{error}");
+    let quantized = JsonOptions { dtype: engine::Dtype::Q8_0, ..JsonOptions::default() };
+    let error = read(&llama()).unwrap().to_json(&quantized).unwrap_err().to_string();
+    assert!(error.contains("weights in Q8_0"), "{error}");
+}
+
+#[test]
 fn two_spellings_of_rope_must_say_the_same() {
     let yarn = json!({"rope_type": "yarn", "factor": 4.0});
     let with = |new: serde_json::Value, old: serde_json::Value| {

@@ -9,6 +9,7 @@
 //! goes on from one micro-batch to the next, so the size of micro-batches changes no bit.
 
 mod backward;
+mod files;
 mod forward;
 mod parameters;
 #[cfg(test)]
@@ -175,7 +176,8 @@ impl Trainable {
     ///
     /// # Errors
     ///
-    /// [`Error::Engine`] if a matrix cannot be addressed.
+    /// [`Error::Engine`] if a matrix cannot be addressed, [`Error::BadValue`] for a context window
+    /// longer than [`RopeTable::CONTEXT_TOKENS_MAX`].
     pub fn new(
         device: &Device,
         config: &Config,
@@ -184,6 +186,18 @@ impl Trainable {
     ) -> Result<Self, Error> {
         let (parameters, places) = parameters::list(config);
         let weights = parameters::initial(device, config, (&parameters, &places), seed);
+        Self::with_weights(device, config, precision, weights)
+    }
+
+    /// A model with these weights, in the order of its parameters.
+    fn with_weights(
+        device: &Device,
+        config: &Config,
+        precision: Precision,
+        weights: Vec<Tensor>,
+    ) -> Result<Self, Error> {
+        files::check_context(config)?;
+        let (parameters, places) = parameters::list(config);
         let rope = &config.rope;
         let rope = RopeTable::new(
             config.head_size,
