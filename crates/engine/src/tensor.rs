@@ -5,6 +5,9 @@ use std::fmt;
 use crate::Device;
 use crate::arena::Arena;
 
+/// Values that are worth a thread's while where each takes an instruction or two.
+const TASK_VALUES: usize = 1 << 16;
+
 /// f32 activations `[rows, columns]`, row-major and aligned to 64 bytes, on a device.
 ///
 /// The number of rows may change with each step of a model ([`Tensor::resize_rows`]); memory is
@@ -94,6 +97,23 @@ impl Tensor {
         self.values_mut().copy_from_slice(from.values());
     }
 
+    /// Adds the values of another tensor; the same bits on every path and number of threads.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes differ.
+    pub fn add(&mut self, device: &Device, other: &Self) {
+        assert_eq!(
+            (self.rows, self.columns),
+            (other.rows, other.columns),
+            "shapes of both tensors"
+        );
+        device.pool().for_chunks(self.values_mut(), TASK_VALUES, |task, values| {
+            let others = &other.values()[task * TASK_VALUES..];
+            values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
+        });
+    }
+
     /// Sets every value.
     pub fn fill(&mut self, value: f32) {
         self.values_mut().fill(value);
@@ -177,5 +197,16 @@ mod tests {
         let other = tensor.clone();
         tensor.copy_row(1, &other, 3);
         assert_eq!(tensor.row(1), [7.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn sums_are_by_place() {
+        let options = DeviceOptions { threads: std::num::NonZeroUsize::new(3), kernels: None };
+        let device = Device::cpu(&options).unwrap();
+        let columns = TASK_VALUES / 2 + 1;
+        let values: Vec<f32> = (0..5 * columns).map(|i| i as f32).collect();
+        let mut tensor = Tensor::from_slice(&device, 5, columns, &values);
+        tensor.add(&device, &tensor.clone());
+        assert!(tensor.to_vec().iter().zip(values).all(|(sum, value)| *sum == 2.0 * value));
     }
 }

@@ -21,7 +21,13 @@ impl Trainable {
             self.feed_forward_backward(layer);
             self.attention_backward(layer, batch.positions, rows);
         }
-        let table = &mut self.gradients[self.places.embedding];
+        let table = match &mut self.lookups {
+            Some(lookups) => {
+                lookups.pending = true;
+                &mut lookups.gradient
+            }
+            None => &mut self.gradients[self.places.embedding],
+        };
         embedding::backward(&self.device, table, &self.activations.d_stream, batch.tokens);
     }
 

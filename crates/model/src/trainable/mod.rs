@@ -1,12 +1,17 @@
 //! A model that learns: forward, the loss, and backward to the gradient of every weight.
 //!
-//! The same operations in the same order as [`Model`](crate::Model)'s, so that log-probabilities
-//! are the same to the bit while training and while serving. Weights are held in f32; products read
-//! copies of them, rounded as [`Precision`] says and laid out for both directions, which
-//! [`Trainable::refresh`] renews after each step of an optimizer.
+//! Weights are held in f32; products read copies of them, rounded as [`Precision`] says and laid
+//! out for both directions, which [`Trainable::refresh`] renews after each step of an optimizer.
+//!
+//! The operations and their order are [`Model`](crate::Model)'s. With [`Precision::Bf16`] on a fast
+//! kernel path log-probabilities are the same to the bit as those of a model whose matrices and
+//! tables are stored in bf16 and all else in f32 (`served_logprobs_are_those_of_training`). With
+//! [`Precision::F32`] they are close: keys and values stay f32 here and are rounded to bf16 there.
 //!
 //! Gradients are accumulated: every sum over tokens is one chain in the order of the tokens that
-//! goes on from one micro-batch to the next, so the size of micro-batches changes no bit.
+//! goes on from one micro-batch to the next, so the size of micro-batches changes no bit
+//! (`micro_batches_and_threads_change_no_bit`). With bf16 that holds for cuts at an even number of
+//! tokens: there tokens are added in pairs.
 
 mod backward;
 mod files;
@@ -30,6 +35,9 @@ pub use self::parameters::{Parameter, ParameterKind};
 const LOGIT_ROWS: usize = 64;
 
 /// Some tokens of a step: whole documents, or their first tokens, one after the other.
+///
+/// With [`Precision::Bf16`] all micro-batches of a step but the last have an even number of tokens
+/// if its cuts are to change no bit; a token of weight 0 at the end evens out an odd number.
 #[derive(Debug, Clone, Copy)]
 pub struct MicroBatch<'a> {
     /// What the model reads.
@@ -64,11 +72,32 @@ pub struct Trainable {
     places: Places,
     weights: Vec<Tensor>,
     gradients: Vec<Tensor>,
+    lookups: Option<Lookups>,
     /// The rounded copies of matrices and tables, by place.
     copies: Vec<Option<Copies>>,
     rope: RopeTable,
     cache: KvCache,
     activations: Activations,
+}
+
+/// The gradient that a table got from lookups while it is the head, too.
+///
+/// Apart from the head's, so that each of the two is one chain over all micro-batches; they are
+/// added once, when the step's gradients are asked for.
+#[derive(Debug)]
+struct Lookups {
+    gradient: Tensor,
+    /// Whether it holds what is not yet in the table's gradient.
+    pending: bool,
+}
+
+impl Lookups {
+    fn clear(&mut self) {
+        if self.pending {
+            self.gradient.fill(0.0);
+            self.pending = false;
+        }
+    }
 }
 
 /// A matrix as products read it.
@@ -221,11 +250,16 @@ impl Trainable {
                 }
             })
             .collect::<Result<_, Error>>()?;
+        let lookups = config.tied_head.then(|| {
+            let gradient = Tensor::zeros(device, config.vocab, config.width);
+            Lookups { gradient, pending: false }
+        });
         let mut trainable = Self {
             device: device.clone(),
             config: config.clone(),
             precision,
             gradients: parameters::zeros(device, &parameters),
+            lookups,
             parameters,
             places,
             weights,
@@ -256,14 +290,16 @@ impl Trainable {
         &self.weights
     }
 
-    /// What was accumulated since [`Self::clear_gradients`].
-    #[must_use]
-    pub fn gradients(&self) -> &[Tensor] {
+    /// What was accumulated since [`Self::clear_gradients`]; ask after the last micro-batch of a
+    /// step, because the two gradients of a tied table are added up here.
+    pub fn gradients(&mut self) -> &[Tensor] {
+        self.add_lookups();
         &self.gradients
     }
 
-    /// Weights to be changed, with their gradients; then call [`Self::refresh`].
+    /// Weights to be changed, with what [`Self::gradients`] says; then call [`Self::refresh`].
     pub fn weights_and_gradients(&mut self) -> (&mut [Tensor], &[Tensor]) {
+        self.add_lookups();
         (&mut self.weights, &self.gradients)
     }
 
@@ -280,6 +316,17 @@ impl Trainable {
     /// Sets all gradients to zero.
     pub fn clear_gradients(&mut self) {
         self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        if let Some(lookups) = &mut self.lookups {
+            lookups.clear();
+        }
+    }
+
+    /// Moves the gradient of a tied table's lookups into that of the table.
+    fn add_lookups(&mut self) {
+        if let Some(lookups) = self.lookups.as_mut().filter(|lookups| lookups.pending) {
+            self.gradients[self.places.embedding].add(&self.device, &lookups.gradient);
+            lookups.clear();
+        }
     }
 
     /// Pages that hold the keys and values of a micro-batch's documents, in one layer.

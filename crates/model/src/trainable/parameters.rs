@@ -167,7 +167,8 @@ pub(super) fn initial(
         let series = (place as u64) << SERIES_BITS;
         move |index: u64| deviation * random::normal(seed, series | index)
     };
-    for place in [places.embedding, places.head] {
+    let tables = (0..).zip(parameters).filter(|(_, table)| table.kind == ParameterKind::Table);
+    for (place, _) in tables {
         fill(place, &draw(place, INITIAL_DEVIATION));
     }
     fill(places.final_norm, &|_| 1.0);

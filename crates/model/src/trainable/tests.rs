@@ -1,14 +1,23 @@
 //! Slopes of the loss, company that does not matter, and the model that is served.
 
-use engine::ops::matmul::Precision;
-use engine::{Device, DeviceOptions, KernelPath};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use super::{Losses, MicroBatch, Trainable};
+use artifacts::tensors::TensorSpec;
+use artifacts::{StoredType, safetensors};
+use engine::ops::log_softmax;
+use engine::ops::matmul::Precision;
+use engine::{Device, DeviceOptions, Dtype, KernelPath, dtype};
+
+use super::{Losses, MicroBatch, ParameterKind, Trainable};
+use crate::checkpoint::Source;
 use crate::config::Config;
+use crate::gpt::Model;
 
-/// A small model of each family.
-fn config(architecture: &str) -> Config {
+/// A small model of each family, as in its `config.json`.
+fn config_json(architecture: &str) -> String {
     let json = serde_json::json!({
         "architectures": [architecture],
         "hidden_size": 24,
@@ -24,7 +33,7 @@ fn config(architecture: &str) -> Config {
         "tie_word_embeddings": architecture == "Qwen3ForCausalLM",
         "attention_bias": false,
     });
-    Config::from_json(json.to_string().as_bytes()).unwrap()
+    json.to_string()
 }
 
 const FAMILIES: [&str; 3] = ["LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
@@ -77,7 +86,8 @@ fn sum(losses: &Losses) -> f64 {
 
 /// Weights large enough that everything matters.
 fn model(device: &Device, family: &str, precision: Precision) -> Trainable {
-    let mut model = Trainable::new(device, &config(family), precision, 11).unwrap();
+    let config = Config::from_json(config_json(family).as_bytes()).unwrap();
+    let mut model = Trainable::new(device, &config, precision, 11).unwrap();
     let (weights, _) = model.weights_and_gradients();
     for (number, weight) in weights.iter_mut().enumerate() {
         let (rows, columns) = (weight.rows(), weight.columns());
@@ -161,21 +171,74 @@ fn the_fast_paths_follow_the_reference() {
 
 #[test]
 fn micro_batches_and_threads_change_no_bit() {
+    let text = Text::new(&[30, 2, 65, 5, 10]);
     for path in paths() {
-        for precision in [Precision::F32, Precision::Bf16] {
-            let text = Text::new(&[30, 2, 66, 4, 10]);
-            let run = |threads: usize, cuts: &[usize]| {
-                let mut model = model(&device(path, threads), "Qwen2ForCausalLM", precision);
-                let mut losses = Vec::new();
-                for cut in cuts.windows(2) {
-                    losses.extend(model.accumulate(&text.part(cut[0]..cut[1])).losses);
+        // The last has a tied table, where the head and the lookups meet.
+        for family in ["Qwen2ForCausalLM", "Qwen3ForCausalLM"] {
+            for (precision, cut) in [(Precision::F32, 97), (Precision::Bf16, 102)] {
+                let run = |threads: usize, cuts: &[usize]| {
+                    let mut model = model(&device(path, threads), family, precision);
+                    let mut losses = Vec::new();
+                    for cut in cuts.windows(2) {
+                        losses.extend(model.accumulate(&text.part(cut[0]..cut[1])).losses);
+                    }
+                    let gradients = model.gradients().iter().flat_map(|g| g.to_vec());
+                    losses.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let (whole, what) = (run(1, &[0, 112]), format!("{family} {path} {precision:?}"));
+                assert!(run(2, &[0, 112]) == whole, "{what}: two threads");
+                assert!(run(2, &[0, 32, cut, 112]) == whole, "{what}: micro-batches");
+            }
+        }
+    }
+}
+
+/// Writes a checkpoint: matrices and tables in bf16, all else in f32.
+fn write_checkpoint(model: &Trainable, family: &str, folder: &Path) {
+    let (mut tensors, mut data) = (Vec::new(), Vec::new());
+    for (parameter, weights) in model.parameters().iter().zip(model.weights()) {
+        let (values, columns) = (weights.to_vec(), weights.columns());
+        let mut rest = &values[..];
+        for (name, rows) in &parameter.parts {
+            let (stored, kind, shape) = match parameter.kind {
+                ParameterKind::Vector if parameter.parts.len() == 1 => {
+                    (StoredType::F32, Dtype::F32, vec![columns as u64])
                 }
-                let gradients = model.gradients().iter().flat_map(|g| g.to_vec());
-                losses.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<_>>()
+                ParameterKind::Vector => (StoredType::F32, Dtype::F32, vec![*rows as u64]),
+                _ => (StoredType::Bf16, Dtype::Bf16, vec![*rows as u64, columns as u64]),
             };
-            let whole = run(1, &[0, 112]);
-            assert!(run(2, &[0, 112]) == whole, "{path} {precision:?}: two threads");
-            assert!(run(2, &[0, 32, 98, 112]) == whole, "{path} {precision:?}: micro-batches");
+            let count = usize::try_from(shape.iter().product::<u64>()).unwrap();
+            let part = rest.split_off(..count).unwrap();
+            data.push(dtype::quantize_row(kind, part).unwrap());
+            tensors.push(TensorSpec::new(name, stored, &shape));
+        }
+    }
+    fs::write(folder.join("config.json"), config_json(family)).unwrap();
+    let mut file = File::create(folder.join("model.safetensors")).unwrap();
+    let write = |index: usize, out: &mut dyn std::io::Write| out.write_all(&data[index]);
+    safetensors::write(&mut file, &BTreeMap::new(), &tensors, write).unwrap();
+}
+
+#[test]
+fn served_logprobs_are_those_of_training() {
+    let text = Text::new(&[70]);
+    for family in FAMILIES {
+        for path in paths() {
+            let device = device(path, 2);
+            let mut model = model(&device, family, Precision::Bf16);
+            let folder = tempfile::tempdir().unwrap();
+            write_checkpoint(&model, family, folder.path());
+            let source = Source::Folder(folder.path().to_owned());
+            let served = Model::load(&device, &source, &mut |_, _| {}).unwrap();
+            let trained = model.losses(&text.all()).logprobs;
+            let mut check = |position: usize, logits: &[f32]| {
+                let target = text.targets[position] as usize;
+                let logprob = log_softmax::row(&device, logits, 1.0).logprob(logits[target]);
+                // What does not count has no log-probability in training.
+                let same = trained[position].to_bits() == logprob.to_bits();
+                assert!(same || text.weights[position] == 0.0, "{family} {path} [{position}]");
+            };
+            served.read_logits(&text.tokens, &mut check).unwrap();
         }
     }
 }
