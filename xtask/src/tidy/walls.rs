@@ -14,7 +14,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("model", &["artifacts", "engine"]),
     ("chat", &["model", "tokenizer"]),
-    ("scribe", &["artifacts", "chat", "engine", "model", "tokenizer"]),
+    ("scribe", &["artifacts", "chat", "corpus", "engine", "model", "tokenizer"]),
     ("xtask", &["artifacts", "engine"]),
 ];
 

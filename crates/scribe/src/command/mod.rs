@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod completions;
 mod config;
+mod corpus;
 mod doctor;
 mod failure;
 mod input;
@@ -85,6 +86,9 @@ pub enum Command {
     /// Train a tokenizer, and see how text becomes tokens
     #[command(subcommand)]
     Tokenizer(tokenizer::TokenizerCommand),
+    /// Turn files of text into a corpus that a model learns from
+    #[command(subcommand)]
+    Corpus(corpus::CorpusCommand),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -153,6 +157,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Chat(options) => chat::run(&mut session, &options),
         Command::Models(command) => models::run(&mut session, command),
         Command::Tokenizer(command) => tokenizer::run(&mut session, command),
+        Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

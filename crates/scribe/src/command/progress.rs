@@ -20,6 +20,9 @@ const PACE_AFTER: Duration = Duration::from_secs(1);
 /// What a bar looks like: the label takes what the terminal's width leaves.
 const TEMPLATE: &str = "{wide_msg} [{bar:12}] {prefix}";
 
+/// What it looks like where nobody knows how much there is to do.
+const OPEN_TEMPLATE: &str = "{wide_msg} {prefix}";
+
 /// Shows how far a piece of work has come.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
@@ -36,7 +39,8 @@ struct Work {
     unit: Unit,
     /// What was done before the work began.
     before: u64,
-    total: u64,
+    /// All there is to do, where that is known.
+    total: Option<u64>,
     begun: Instant,
 }
 
@@ -50,18 +54,23 @@ enum Unit {
 impl<'a> Progress<'a> {
     /// Progress that shows nothing until it is told of some work.
     pub(crate) fn new(terminal: &'a mut Terminal) -> Self {
-        let work = Work::new(String::new(), Unit::Bytes, 0, 0);
+        let work = Work::new(String::new(), Unit::Bytes, 0, None);
         Self { terminal, work, bar: None, shown: Instant::now() }
     }
 
     /// Begins a piece of work of `total` bytes, `done` of which are done.
     pub(crate) fn begin(&mut self, label: impl Into<String>, done: u64, total: u64) {
-        self.draw(Work::new(label.into(), Unit::Bytes, done, total));
+        self.draw(Work::new(label.into(), Unit::Bytes, done, Some(total)));
     }
 
     /// Begins a piece of work of `total` tokens.
     pub(crate) fn begin_tokens(&mut self, label: impl Into<String>, total: u64) {
-        self.draw(Work::new(label.into(), Unit::Tokens, 0, total));
+        self.draw(Work::new(label.into(), Unit::Tokens, 0, Some(total)));
+    }
+
+    /// Begins a piece of work of nobody knows how many tokens, `done` of which are done.
+    pub(crate) fn begin_open_tokens(&mut self, label: impl Into<String>, done: u64) {
+        self.draw(Work::new(label.into(), Unit::Tokens, done, None));
     }
 
     fn draw(&mut self, work: Work) {
@@ -69,9 +78,14 @@ impl<'a> Progress<'a> {
         self.work = work;
         self.shown = Instant::now();
         if self.terminal.is_live() {
-            let bar = ProgressBar::new(self.work.total).with_position(self.work.before);
-            // A test parses the template; indicatif's own style would do as well.
-            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            let bar = match self.work.total {
+                Some(total) => ProgressBar::new(total),
+                None => ProgressBar::no_length(),
+            };
+            let bar = bar.with_position(self.work.before);
+            let template = if self.work.total.is_some() { TEMPLATE } else { OPEN_TEMPLATE };
+            // A test parses the templates; indicatif's own style would do as well.
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_message(self.work.label.clone());
@@ -140,7 +154,7 @@ impl<'a> Progress<'a> {
 }
 
 impl Work {
-    fn new(label: String, unit: Unit, before: u64, total: u64) -> Self {
+    fn new(label: String, unit: Unit, before: u64, total: Option<u64>) -> Self {
         Self { label, unit, before, total, begun: Instant::now() }
     }
 
@@ -150,19 +164,28 @@ impl Work {
 
     /// How much is done, how fast it went so far, and what is left at that pace.
     fn state_after(&self, done: u64, elapsed: Duration) -> String {
-        let percent = u128::from(done) * 100 / u128::from(self.total.max(1));
-        let mut state = format!("{percent} % of {}", self.unit.amount(self.total));
+        let mut state = match self.total {
+            Some(total) => {
+                let percent = u128::from(done) * 100 / u128::from(total.max(1));
+                format!("{percent} % of {}", self.unit.amount(total))
+            }
+            None => self.unit.amount(done),
+        };
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         // What was here before took no time now.
         let speed = done.saturating_sub(self.before).saturating_mul(1000) / milliseconds.max(1);
-        if elapsed >= PACE_AFTER && speed > 0 {
-            let left = match self.total.saturating_sub(done).div_ceil(speed) {
+        if elapsed < PACE_AFTER || speed == 0 {
+            return state;
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(state, ", {}/s", self.unit.pace(speed));
+        if let Some(total) = self.total {
+            let left = match total.saturating_sub(done).div_ceil(speed) {
                 seconds @ ..120 => format!("{seconds} s"),
                 seconds @ ..7200 => format!("{} min", seconds / 60),
                 seconds => format!("{} h", seconds / 3600),
             };
-            // Writing to a string cannot fail.
-            let _ = write!(state, ", {}/s, {left} left", self.unit.pace(speed));
+            let _ = write!(state, ", {left} left");
         }
         state
     }
@@ -196,19 +219,24 @@ mod tests {
 
     #[test]
     fn the_bar_can_be_drawn() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        for template in [TEMPLATE, OPEN_TEMPLATE] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
     }
 
     #[test]
     fn the_pace_is_that_of_what_came_now() {
-        let work = Work::new(String::new(), Unit::Bytes, 90_000_000, 100_000_000);
+        let work = Work::new(String::new(), Unit::Bytes, 90_000_000, Some(100_000_000));
         assert_eq!(work.state_after(92_000_000, Duration::ZERO), "92 % of 100.0 MB");
         let later = work.state_after(92_000_000, Duration::from_secs(2));
         assert_eq!(later, "92 % of 100.0 MB, 1.0 MB/s, 8 s left");
         let slow = work.state_after(90_001_000, Duration::from_secs(1));
         assert_eq!(slow, "90 % of 100.0 MB, 1.0 kB/s, 2 h left");
-        let tokens = Work::new(String::new(), Unit::Tokens, 0, 640);
+        let tokens = Work::new(String::new(), Unit::Tokens, 0, Some(640));
         let half = tokens.state_after(320, Duration::from_secs(10));
         assert_eq!(half, "50 % of 640 tokens, 32/s, 10 s left");
+        let open = Work::new(String::new(), Unit::Tokens, 100, None);
+        assert_eq!(open.state_after(100, Duration::from_secs(9)), "100 tokens");
+        assert_eq!(open.state_after(600, Duration::from_secs(10)), "600 tokens, 50/s");
     }
 }

@@ -401,7 +401,8 @@ impl Which {
     }
 }
 
-fn read_file(path: &Path) -> Result<tokenizer::Tokenizer, Failure> {
+/// Reads a tokenizer.json.
+pub(super) fn read_file(path: &Path) -> Result<tokenizer::Tokenizer, Failure> {
     tokenizer::Tokenizer::from_file(path).map_err(|error| match &error {
         Error::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Failure::not_found(error.to_string(), "name a tokenizer.json")

@@ -23,6 +23,7 @@ fn short_help_lists_the_commands() {
           chat         Chat in this terminal
           models       List, fetch, inspect and remove models
           tokenizer    Train a tokenizer, and see how text becomes tokens
+          corpus       Turn files of text into a corpus that a model learns from
           bench        Measure how fast a model reads, writes and is served
           plan         Print how much memory a model will take, without loading it
           doctor       Check this machine, and say what to do about each finding
