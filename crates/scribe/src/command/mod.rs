@@ -186,8 +186,8 @@ fn parse(arguments: &[OsString], settings: &Settings) -> Result<Cli, clap::Error
                 return Ok(cli);
             }
         }
-        Err(error) if is_before_any_command(&error, arguments, &command) => {}
-        Err(error) => return Err(with_habit(error)),
+        Err(error) if is_option_of_serve(&error, arguments, &command) => {}
+        Err(error) => return Err(with_habit(error, arguments, &command)),
     }
     let mut arguments = arguments.to_vec();
     arguments.insert(arguments.len().min(1), "serve".into());
@@ -204,12 +204,18 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_negative_numbers)
 }
 
-/// The error with the command that was meant, where a habit from elsewhere was typed.
-fn with_habit(mut error: clap::Error) -> clap::Error {
+/// The error with the command that was meant, where a habit from elsewhere was typed in a command's
+/// place. After a command, its own words are the better advice.
+fn with_habit(
+    mut error: clap::Error,
+    arguments: &[OsString],
+    command: &clap::Command,
+) -> clap::Error {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
-    if let Some((_, meant)) = HABITS.iter().find(|(habit, _)| habit == typed) {
+    let habit = HABITS.iter().find(|(habit, _)| habit == typed);
+    if let Some((_, meant)) = habit.filter(|_| is_before_any_command(typed, arguments, command)) {
         let hint = format!("that is `{meant}` here").into();
         error.remove(ContextKind::SuggestedSubcommand);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
@@ -218,18 +224,23 @@ fn with_habit(mut error: clap::Error) -> clap::Error {
 }
 
 /// Whether an option is unknown that stands before every command: it may be one of `serve`.
-fn is_before_any_command(
+fn is_option_of_serve(
     error: &clap::Error,
     arguments: &[OsString],
     command: &clap::Command,
 ) -> bool {
-    let (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) =
-        (error.kind(), error.get(ContextKind::InvalidArg))
-    else {
-        return false;
-    };
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) => {
+            is_before_any_command(unknown, arguments, command)
+        }
+        _ => false,
+    }
+}
+
+/// Whether no command stands before the word that begins so.
+fn is_before_any_command(begin: &str, arguments: &[OsString], command: &clap::Command) -> bool {
     let words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
-    let mut before = words.take_while(|word| !word.starts_with(unknown.as_str()));
+    let mut before = words.take_while(|word| !word.starts_with(begin));
     !before.any(|word| command.find_subcommand(word.as_ref()).is_some())
 }
 

@@ -110,6 +110,8 @@ fn habits_from_elsewhere_are_told_the_command_here() {
         assert!(ran.err.contains(&format!("hint: that is `{meant}` here")), "{}", ran.err);
         assert!(!ran.err.contains("similar"), "{}", ran.err);
     }
+    let ran = scribe.run(&["tokenizer", "list"]);
+    assert_eq!((ran.code, ran.err.contains("scribe models list")), (2, false), "{}", ran.err);
     let help = scribe.run(&["help", "models", "pull"]);
     assert_eq!((help.code, help.err.as_str()), (0, ""));
     assert_eq!(help.out, scribe.run(&["models", "pull", "--help"]).out);
