@@ -51,7 +51,7 @@ pub struct Located {
     pub path: PathBuf,
     /// What the catalogue advises.
     pub sampling: SamplingDefaults,
-    /// Digest of the weights, where there is one file and it is known.
+    /// Digest of the weights, where there is one file and it was verified when it was installed.
     pub sha256: Option<String>,
 }
 

@@ -150,10 +150,8 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     let stem = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
     // A model of the catalogue is advised alike, however it came here.
-    let known = catalogue.recognize(&absolute);
-    let sampling = known.map(|entry| entry.sampling).unwrap_or_default();
-    let sha256 = known.and_then(Entry::sha256).map(str::to_owned);
-    Ok(Located { name, path: absolute, sampling, sha256 })
+    let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
+    Ok(Located { name, path: absolute, sampling, sha256: None })
 }
 
 /// Looks at a model without reading its weights.

@@ -63,7 +63,8 @@ pub struct ModelDetails {
     pub quantization: String,
     /// Bytes on disk.
     pub bytes: u64,
-    /// SHA-256 of the file in hexadecimal, where there is one file.
+    /// SHA-256 of the file in hexadecimal, where there is one file and it was verified when it was
+    /// installed.
     pub sha256: Option<String>,
 }
 
