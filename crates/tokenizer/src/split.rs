@@ -34,6 +34,27 @@ pub enum SplitRule {
 }
 
 impl SplitRule {
+    /// All rules.
+    pub const ALL: [Self; 5] = [Self::Gpt2, Self::SmolLm, Self::Cl100k, Self::Llama3, Self::Qwen2];
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpt2 => "gpt2",
+            Self::SmolLm => "smollm",
+            Self::Cl100k => "cl100k",
+            Self::Llama3 => "llama3",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+
+    /// The rule of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+
     /// The words of `text`, in order; joined, they are `text`.
     #[must_use]
     pub fn words(self, text: &str) -> Words<'_> {

@@ -13,8 +13,9 @@ const WALLS: &[(&str, &[&str])] = &[
     ("corpus", &["artifacts", "tokenizer"]),
     ("engine", &[]),
     ("model", &["artifacts", "engine"]),
+    ("training", &["artifacts", "corpus", "engine", "model", "tokenizer"]),
     ("chat", &["model", "tokenizer"]),
-    ("scribe", &["artifacts", "chat", "corpus", "engine", "model", "tokenizer"]),
+    ("scribe", &["artifacts", "chat", "corpus", "engine", "model", "tokenizer", "training"]),
     ("xtask", &["artifacts", "engine"]),
 ];
 

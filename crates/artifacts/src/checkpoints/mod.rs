@@ -300,7 +300,8 @@ impl<D: Disk> Checkpoints<D> {
 }
 
 /// The name of the checkpoint of a step.
-fn name_of(step: u64) -> String {
+#[must_use]
+pub fn name_of(step: u64) -> String {
     format!("{PREFIX}{step:0DIGITS$}")
 }
 

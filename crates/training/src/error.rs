@@ -1,0 +1,178 @@
+//! Everything that can go wrong between a recipe and a model that writes, with what to do.
+
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+
+use artifacts::shown;
+
+/// What this crate refuses; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}; check that it is there and may be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A file of the run cannot be written.
+    #[error("cannot write {}: {source}; make room or mend the rights, and run it again", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A recipe far longer than any.
+    #[error("{} has more than {limit} bytes; this is no recipe", path.display())]
+    RecipeTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// What is wrong in a recipe's file.
+    #[error("{}: {source}", path.display())]
+    InRecipe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+    /// A recipe is no TOML, or a field is missing or of the wrong kind.
+    #[error("line {line}: {message}; see the recipes that come with the program")]
+    Malformed {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A field that no recipe has.
+    #[error("line {line}: there is no field `{found}`; {}", meant(suggestion.as_ref(), known))]
+    UnknownField {
+        /// The line, counted from 1.
+        line: usize,
+        /// What was written.
+        found: String,
+        /// The nearest that exists.
+        suggestion: Option<String>,
+        /// All that exist there.
+        known: String,
+    },
+    /// A field with a value that makes no sense.
+    #[error("{name} is {found}, but must be {expected}")]
+    Field {
+        /// The field.
+        name: String,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// The run was begun with another recipe.
+    #[error(
+        "{} was begun with another recipe: {difference}; name another --run, or take the recipe \
+         that lies in it", folder.display()
+    )]
+    OtherRecipe {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The first line that differs.
+        difference: String,
+    },
+    /// Another process trains in this folder.
+    #[error("{} is in use by another process; wait for it, or name another --run", folder.display())]
+    Locked {
+        /// The run's folder.
+        folder: PathBuf,
+    },
+    /// A folder that holds something else.
+    #[error("{} holds no run; name a folder that is empty or not there yet", folder.display())]
+    NotARun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A checkpoint does not fit the run.
+    #[error("{}: {problem}; name the run that it belongs to, or remove its folder to begin anew", path.display())]
+    OtherCheckpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The metrics of the run were cut or removed after a checkpoint had counted on them.
+    #[error(
+        "{} has {found} bytes, but the checkpoint of step {step} was saved after {expected}; put \
+         the file back, or remove the stage's folder to begin anew", path.display()
+    )]
+    MetricsCut {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// Its length when the checkpoint was saved.
+        expected: u64,
+        /// The checkpoint's step.
+        step: u64,
+    },
+    /// Several steps one after the other had gradients that are not finite.
+    #[error(
+        "step {step}: the loss is not finite for the {times}th time in a row (rows {first_row} to \
+         {last_row}); no weight was changed by them, and the checkpoint of step {checkpoint} is \
+         kept; lower learning_rate, or lengthen warmup_steps"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// How many in a row.
+        times: u32,
+        /// First row of its batch, by its number in the run.
+        first_row: u64,
+        /// Last row of its batch.
+        last_row: u64,
+        /// The last checkpoint.
+        checkpoint: u64,
+    },
+    /// The text has too few different words for the vocabulary.
+    #[error(
+        "the text gives {found} tokens, but the recipe asks for {asked}; give more text, or set \
+         tokenizer.vocabulary to at most {found}"
+    )]
+    VocabularyTooLarge {
+        /// What the text gives.
+        found: usize,
+        /// What was asked for.
+        asked: usize,
+    },
+    /// A folder or container is damaged or cannot be written.
+    #[error(transparent)]
+    Artifact(#[from] artifacts::Error),
+    /// The corpus cannot be built or read.
+    #[error(transparent)]
+    Corpus(#[from] corpus::Error),
+    /// The tokenizer cannot be trained or read.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// There is no such model.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+}
+
+impl Error {
+    /// A field with a value that makes no sense.
+    pub(crate) fn field(name: &str, found: impl Display, expected: impl Into<String>) -> Self {
+        let (name, found) = (name.to_owned(), shown(&found.to_string()));
+        Self::Field { name, found, expected: expected.into() }
+    }
+}
+
+/// What may have been meant.
+fn meant(suggestion: Option<&String>, known: &str) -> String {
+    match suggestion {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {known}"),
+    }
+}

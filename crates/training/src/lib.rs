@@ -1,0 +1,35 @@
+//! From a corpus to a model that writes.
+//!
+//! 1. A [`Recipe`] says everything that decides what comes out: text, tokenizer, model, steps.
+//! 2. A [`Trainer`] takes one step after the other: rows from a loader, forward and backward in
+//!    micro-batches, clipping, a [`Schedule`], an [`Optimizer`](optimizer::Optimizer).
+//! 3. [`metrics`] tells of every step, [`checkpoints`](checkpoint) keep what the run needs to go on.
+//!
+//! The same recipe, text and seed give the same bytes: of weights, optimizer, and metrics; on any
+//! number of threads, in micro-batches of any size, stopped and resumed or not.
+//!
+//! The crate knows no clock and no terminal: an [`Observer`] hears what happens.
+
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod error;
+pub mod metrics;
+pub mod optimizer;
+pub mod plan;
+pub mod recipe;
+pub mod run_folder;
+pub mod schedule;
+pub mod text;
+
+mod learner;
+mod stage;
+mod trainer;
+mod validation;
+
+pub use error::Error;
+pub use recipe::Recipe;
+pub use run_folder::RunFolder;
+pub use schedule::Schedule;
+pub use stage::{Begin, Stage};
+pub use trainer::{Ended, Event, Observer, Trainer, TrainerOptions};

@@ -1,0 +1,185 @@
+//! All weights of a model and how they follow their gradients.
+
+use artifacts::folder::NewFolder;
+use engine::ops::adamw::{self, AdamWOptions, AdamWState, EpsilonForm};
+use engine::ops::muon::{self, Momentum, MuonOptions, MuonScale, MuonState};
+use engine::{Device, Tensor};
+use model::trainable::{Parameter, ParameterKind, Trainable};
+
+use crate::Error;
+use crate::checkpoint::{Named, read_tensors, write_tensors};
+use crate::recipe::{OptimizerKind, StageRecipe};
+
+/// The file of the state in a checkpoint.
+const STATE_FILE: &str = "optimizer.safetensors";
+
+/// Memory of the mean of gradients under Muon.
+const MUON_MOMENTUM: f64 = 0.95;
+
+/// The state of an optimizer for every weight of a model.
+#[derive(Debug)]
+pub struct Optimizer {
+    device: Device,
+    options: Options,
+    states: Vec<State>,
+}
+
+/// What does not change over a run.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    weight_decay: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    /// The rate of matrices under Muon, as a multiple of the others'.
+    muon_share: f64,
+}
+
+/// What is remembered of one weight's gradients.
+#[derive(Debug)]
+enum State {
+    AdamW { first_moments: Tensor, second_moments: Tensor, decays: bool },
+    Muon { momentum: Tensor },
+}
+
+impl Optimizer {
+    /// Remembers nothing yet.
+    #[must_use]
+    pub fn new(device: &Device, model: &Trainable, recipe: &StageRecipe) -> Self {
+        let states = model.parameters().iter();
+        let states = states.map(|parameter| State::new(device, parameter, recipe.optimizer));
+        let options = Options {
+            weight_decay: recipe.weight_decay,
+            beta1: recipe.beta1,
+            beta2: recipe.beta2,
+            epsilon: recipe.epsilon,
+            muon_share: recipe.muon_rate.unwrap_or(recipe.learning_rate) / recipe.learning_rate,
+        };
+        Self { device: device.clone(), options, states: states.collect() }
+    }
+
+    /// Moves all weights by one step, counted from 1, and lets the model read them.
+    ///
+    /// Gradients count `factor` times, which is what clipping leaves of them.
+    pub fn step(&mut self, model: &mut Trainable, step: u64, rate: f64, factor: f32) {
+        let Self { device, options, states } = self;
+        let (weights, gradients) = model.weights_and_gradients();
+        for ((weights, gradients), state) in weights.iter_mut().zip(gradients).zip(states) {
+            match state {
+                State::AdamW { first_moments, second_moments, decays } => {
+                    let options = options.adamw(rate, *decays);
+                    let state = AdamWState { weights, first_moments, second_moments };
+                    adamw::step(device, &options, step, state, gradients, factor);
+                }
+                State::Muon { momentum } => {
+                    let state = MuonState { weights, momentum };
+                    muon::step(device, &options.muon(rate), state, gradients, factor);
+                }
+            }
+        }
+        model.refresh();
+    }
+
+    /// Bytes of the state.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let bytes = |state: &State| state.tensors().map(|(_, tensor)| tensor.memory_bytes()).sum();
+        self.states.iter().map(bytes).reduce(|a: usize, b| a + b).unwrap_or(0)
+    }
+
+    /// Writes the state into a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk fails.
+    pub fn write(
+        &self,
+        folder: &mut NewFolder<'_>,
+        parameters: &[Parameter],
+    ) -> Result<(), artifacts::Error> {
+        let named = self.states.iter().zip(parameters).flat_map(|(state, parameter)| {
+            state.tensors().map(|(what, tensor)| Named { name: name(parameter, what), tensor })
+        });
+        write_tensors(folder, STATE_FILE, &named.collect::<Vec<_>>())
+    }
+
+    /// Reads the state back.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or was written of another model or optimizer.
+    pub fn read(
+        &mut self,
+        folder: &std::path::Path,
+        parameters: &[Parameter],
+    ) -> Result<(), Error> {
+        let named = self.states.iter_mut().zip(parameters).flat_map(|(state, parameter)| {
+            state.tensors_mut().map(|(what, tensor)| (name(parameter, what), tensor))
+        });
+        read_tensors(&folder.join(STATE_FILE), named)
+    }
+}
+
+impl Options {
+    fn adamw(&self, learning_rate: f64, decays: bool) -> AdamWOptions {
+        AdamWOptions {
+            learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            epsilon_form: EpsilonForm::AfterCorrection,
+            weight_decay: if decays { self.weight_decay } else { 0.0 },
+        }
+    }
+
+    fn muon(&self, rate: f64) -> MuonOptions {
+        MuonOptions {
+            learning_rate: rate * self.muon_share,
+            momentum: MUON_MOMENTUM,
+            form: Momentum::Nesterov,
+            scale: MuonScale::AdamW,
+            weight_decay: self.weight_decay,
+        }
+    }
+}
+
+impl State {
+    fn new(device: &Device, parameter: &Parameter, kind: OptimizerKind) -> Self {
+        let [rows, columns] = parameter.shape;
+        let zeros = || Tensor::zeros(device, rows, columns);
+        match (kind, parameter.kind) {
+            (OptimizerKind::Muon, ParameterKind::Matrix) => Self::Muon { momentum: zeros() },
+            (_, kind) => Self::AdamW {
+                first_moments: zeros(),
+                second_moments: zeros(),
+                decays: kind != ParameterKind::Vector,
+            },
+        }
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let (first, second) = match self {
+            Self::AdamW { first_moments, second_moments, .. } => {
+                (("first_moments", first_moments), Some(("second_moments", second_moments)))
+            }
+            Self::Muon { momentum } => (("momentum", momentum), None),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    fn tensors_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Tensor)> {
+        let (first, second) = match self {
+            Self::AdamW { first_moments, second_moments, .. } => {
+                (("first_moments", first_moments), Some(("second_moments", second_moments)))
+            }
+            Self::Muon { momentum } => (("momentum", momentum), None),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+/// A tensor of the state by the first of the weight's own names.
+fn name(parameter: &Parameter, what: &str) -> String {
+    let weight = parameter.parts.first().map_or("", |(name, _)| name.as_str());
+    format!("{weight}.{what}")
+}

@@ -1,0 +1,174 @@
+//! What a run takes, by arithmetic alone: parameters, floating-point operations, memory.
+//!
+//! Of every token the forward pass multiplies and adds once for each weight of a matrix, and the
+//! backward pass twice: `6` operations a weight. Attention to `t` tokens before takes `4 t` for each
+//! number of the queries forward and twice that backward; over a row of `T` tokens `t` is `T / 2` in
+//! the mean: `6 layers query_width T`.
+//!
+//! Source: Kaplan et al. 2020, "Scaling laws for neural language models", arXiv:2001.08361,
+//! table 1; Chowdhery et al. 2022, "PaLM", arXiv:2204.02311, appendix B.
+
+use model::Config;
+use serde::Serialize;
+
+use crate::recipe::{OptimizerKind, Precision, Recipe};
+use crate::{Error, learner};
+
+/// Operations for each weight of a matrix and token, forward and backward.
+const OPERATIONS_PER_WEIGHT: f64 = 6.0;
+/// The same for each layer, number of the queries and token before.
+const OPERATIONS_PER_ATTENDED: f64 = 6.0;
+/// Bytes of an f32.
+const F32: u64 = 4;
+
+/// What a run takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Weights, tables included.
+    pub parameters: u64,
+    /// Layers.
+    pub layers: usize,
+    /// Tokens that are learned from, repetitions included.
+    pub tokens: u64,
+    /// Floating-point operations, multiplications and additions counted apart.
+    pub operations: f64,
+    /// Bytes that are in memory at once.
+    pub memory: Memory,
+}
+
+/// Bytes that are in memory at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights in f32, their gradients, and the copies that products read.
+    pub weights_bytes: u64,
+    /// What the optimizer remembers.
+    pub optimizer_bytes: u64,
+    /// What is kept of the forward pass of a micro-batch.
+    pub activations_bytes: u64,
+}
+
+impl Memory {
+    /// All of it.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes + self.optimizer_bytes + self.activations_bytes
+    }
+}
+
+impl Plan {
+    /// What the pretraining of a recipe takes.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such model.
+    pub fn new(recipe: &Recipe) -> Result<Self, Error> {
+        let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
+        let stage = &recipe.pretrain;
+        let row_tokens = recipe.row_tokens() as u64;
+        let tokens = stage.steps * stage.rows as u64 * row_tokens;
+        let micro_tokens =
+            learner::micro_rows(None, stage.rows, recipe.row_tokens()) as u64 * row_tokens;
+        Ok(Self {
+            parameters: config.parameters(),
+            layers: config.layers,
+            tokens,
+            operations: operations(&config, tokens, row_tokens),
+            memory: Memory {
+                weights_bytes: weights(&config, stage.precision),
+                optimizer_bytes: optimizer(&config, stage.optimizer),
+                activations_bytes: activations(&config, micro_tokens),
+            },
+        })
+    }
+}
+
+/// Weights of a layer's matrices.
+fn layer_weights(config: &Config) -> u64 {
+    let [width, query, kv, ffn] =
+        [config.width, config.query_width(), config.kv_width(), config.ffn_width].map(|n| n as u64);
+    width * (2 * query + 2 * kv + 3 * ffn)
+}
+
+/// Weights that tokens are multiplied with: all matrices, and the head.
+fn multiplied(config: &Config) -> u64 {
+    layer_weights(config) * config.layers as u64 + (config.vocab * config.width) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn operations(config: &Config, tokens: u64, row_tokens: u64) -> f64 {
+    let attended = (config.layers * config.query_width()) as f64 * row_tokens as f64;
+    let per_token =
+        OPERATIONS_PER_WEIGHT * multiplied(config) as f64 + OPERATIONS_PER_ATTENDED * attended;
+    per_token * tokens as f64
+}
+
+/// Weights, gradients, and both copies of matrices and tables.
+fn weights(config: &Config, precision: Precision) -> u64 {
+    let copy = match precision {
+        Precision::F32 => F32,
+        Precision::Bf16 => 2,
+    };
+    config.parameters() * (2 * F32 + 2 * copy)
+}
+
+fn optimizer(config: &Config, kind: OptimizerKind) -> u64 {
+    let matrices = layer_weights(config) * config.layers as u64;
+    let both = 2 * config.parameters() * F32;
+    match kind {
+        OptimizerKind::Adamw => both,
+        OptimizerKind::Muon => both - matrices * F32,
+    }
+}
+
+/// What the model keeps of each token of a micro-batch, in every layer and at the end.
+fn activations(config: &Config, micro_tokens: u64) -> u64 {
+    let (width, query) = (config.width, config.query_width());
+    let qkv = query + 2 * config.kv_width();
+    let layer = 2 * width + qkv + query + config.heads + 2 * config.ffn_width;
+    let once = 5 * width + 4 * config.ffn_width + qkv + query;
+    (layer * config.layers + once) as u64 * F32 * micro_tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(model: &str, vocabulary: usize, stage: &str) -> Plan {
+        let text = format!(
+            "[[corpus.source]]\npath = \"text\"\n[tokenizer]\nvocabulary = {vocabulary}\n\
+             [model]\n{model}\n[pretrain]\nlearning_rate = 1e-3\n{stage}"
+        );
+        Plan::new(&Recipe::parse(&text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_small_model_by_hand() {
+        let plan = plan(
+            "layers = 1\nwidth = 4\nheads = 1\nffn_width = 8\ncontext_tokens = 2",
+            300,
+            "steps = 5\nrows = 2",
+        );
+        // Four matrices of 4 x 4, three of 4 x 8; two tables of 300 x 4; three norms of 4.
+        assert_eq!(plan.parameters, 64 + 96 + 2 * 1_200 + 12);
+        assert_eq!(plan.tokens, 20);
+        let per_token = 6.0 * (64.0 + 96.0 + 1_200.0) + 6.0 * 4.0 * 2.0;
+        assert!((plan.operations - 20.0 * per_token).abs() < 1e-6, "{}", plan.operations);
+        assert_eq!(plan.memory.optimizer_bytes, plan.parameters * 8);
+    }
+
+    #[test]
+    fn the_largest_model_of_the_story() {
+        let plan = plan(
+            "layers = 96\nwidth = 12288\nheads = 96\nffn_width = 32768\ncontext_tokens = 2048\n\
+             tied_head = true",
+            50_257,
+            "steps = 152588\nrows = 1600",
+        );
+        let billions = plan.parameters / 1_000_000_000;
+        assert_eq!((billions, plan.layers), (174, 96));
+        assert_eq!(plan.tokens / 1_000_000_000, 500);
+        // Brown et al. 2020, table D.1: 3.14e23 for 300 billion tokens, attention left out.
+        let for_300 = plan.operations * 300.0 / 500.0;
+        assert!((3.1e23..3.4e23).contains(&for_300), "{for_300:e}");
+    }
+}

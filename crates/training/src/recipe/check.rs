@@ -1,0 +1,105 @@
+//! What a recipe's numbers may be.
+
+use std::ops::RangeInclusive;
+
+use corpus::{BATCH_TOKENS_MAX, SOURCES_MAX, TIME_MAX, Weight};
+use tokenizer::SplitRule;
+
+use super::{Recipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe, StageRecipe};
+use crate::Error;
+
+/// Parts of a million, which shares and weights are counted in.
+const PPM: f64 = 1e6;
+
+/// The smallest learning rate that is no mistake, and the largest.
+const RATES: RangeInclusive<f64> = 1e-9..=10.0;
+
+impl Recipe {
+    /// Refuses what cannot be meant, before anything is made.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let sources = &self.corpus.sources;
+        field("corpus.source", sources.len(), 1..=SOURCES_MAX)?;
+        sources.iter().try_for_each(SourceRecipe::check)?;
+        field("corpus.validation", self.corpus.validation, 0.0..=0.5)?;
+        if SplitRule::by_name(&self.tokenizer.split).is_none() {
+            let expected = SplitRule::ALL.map(SplitRule::name).join(", ");
+            return Err(Error::field("tokenizer.split", &self.tokenizer.split, expected));
+        }
+        // A vocabulary is checked when it is there; until then any size does.
+        self.model.config(self.tokenizer.vocabulary.max(1))?;
+        self.pretrain.check("pretrain", self.model.context_tokens)
+    }
+
+    /// Tokens of a row of pretraining.
+    #[must_use]
+    pub fn row_tokens(&self) -> usize {
+        self.pretrain.row_tokens.unwrap_or(self.model.context_tokens)
+    }
+}
+
+impl SourceRecipe {
+    fn check(&self) -> Result<(), Error> {
+        if self.path.is_some() == self.set.is_some() {
+            let found = if self.path.is_some() { "both" } else { "neither" };
+            return Err(Error::field("corpus.source", found, "a `path` or a `set`"));
+        }
+        self.weight()?;
+        Ok(())
+    }
+
+    /// How often its documents are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Field`] where that is not between 0 and the most repetitions.
+    pub fn weight(&self) -> Result<Weight, Error> {
+        let most = f64::from(corpus::weight::REPETITIONS_MAX);
+        field("corpus.source.weight", self.weight, 0.0..=most)?;
+        Ok(Weight::from_ppm(ppm(self.weight)).unwrap_or_default())
+    }
+}
+
+impl StageRecipe {
+    fn check(&self, stage: &'static str, context_tokens: usize) -> Result<(), Error> {
+        let is = |name: &str| format!("{stage}.{name}");
+        let row_tokens = self.row_tokens.unwrap_or(context_tokens);
+        field(&is("row_tokens"), row_tokens, 2..=context_tokens.min(TIME_MAX))?;
+        if !row_tokens.is_multiple_of(2) {
+            return Err(Error::field(&is("row_tokens"), row_tokens, "an even number"));
+        }
+        field(&is("steps"), self.steps, 1..=STEPS_MAX)?;
+        field(&is("rows"), self.rows, 1..=BATCH_TOKENS_MAX / row_tokens)?;
+        field(&is("learning_rate"), self.learning_rate, RATES)?;
+        field(&is("muon_rate"), self.muon_rate.unwrap_or(self.learning_rate), RATES)?;
+        field(&is("warmup_steps"), self.warmup_steps, 0..=self.steps)?;
+        field(&is("final_share"), self.final_share, 0.0..=1.0)?;
+        field(&is("weight_decay"), self.weight_decay, 0.0..=10.0)?;
+        field(&is("beta1"), self.beta1, 0.0..=0.999_999)?;
+        field(&is("beta2"), self.beta2, 0.0..=0.999_999_9)?;
+        field(&is("epsilon"), self.epsilon, 1e-20..=0.1)?;
+        field(&is("clip"), self.clip, 1e-9..=1e9)?;
+        field(&is("validate_every"), self.validate_every, 1..=STEPS_MAX)?;
+        field(&is("validation_rows"), self.validation_rows, 0..=1 << 20)?;
+        field(&is("checkpoint_every"), self.checkpoint_every, 1..=STEPS_MAX)?;
+        field(&is("keep"), self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
+        field(&is("samples"), self.samples.len(), 0..=SAMPLES_MAX)
+    }
+}
+
+/// Refuses a value outside of its range.
+fn field<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), Error> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::field(name, value, format!("from {} to {}", range.start(), range.end())))
+}
+
+/// A share in millionths.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range: checked")]
+pub(crate) fn ppm(share: f64) -> u32 {
+    (share * PPM).round() as u32
+}

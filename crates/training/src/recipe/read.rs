@@ -1,0 +1,100 @@
+//! Reading a recipe: TOML with known fields only, and a suggestion for those that are not.
+
+use std::path::Path;
+
+use artifacts::{shown, shown_lines};
+
+use super::{RECIPE_BYTES_MAX, Recipe};
+use crate::Error;
+
+/// A name is near another if at most one letter in three differs.
+const LETTERS_PER_DIFFERENCE: usize = 3;
+
+impl Recipe {
+    /// Reads and checks a recipe; relative paths in it begin where it lies.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read or is too large, a field is unknown (with the nearest known
+    /// one), missing, or has a value that makes no sense.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |source| Error::Read { path: path.to_owned(), source };
+        let length = std::fs::metadata(path).map_err(unreadable)?.len();
+        if length > RECIPE_BYTES_MAX {
+            return Err(Error::RecipeTooLong { path: path.to_owned(), limit: RECIPE_BYTES_MAX });
+        }
+        let text = artifacts::read_text(path).map_err(unreadable)?;
+        let mut recipe = Self::parse(&text).map_err(|source| Error::InRecipe {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        recipe.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(recipe)
+    }
+
+    /// Reads and checks a recipe from its text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let recipe: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The recipe as it is stored in a run's folder: every field, in a fixed order.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Numbers, texts and lists under names: there is nothing that cannot be written.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Lets relative paths begin at `folder`.
+    fn resolve(&mut self, folder: &Path) {
+        let paths = self.corpus.sources.iter_mut().filter_map(|source| source.path.as_mut());
+        for path in paths.chain(self.tokenizer.file.as_mut()) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// The error with the line on which it is and the field that was meant.
+fn explain(text: &str, error: &toml::de::Error) -> Error {
+    let begin = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..begin].iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let mut quoted = error.message().split('`').skip(1).step_by(2);
+    if error.message().starts_with("unknown field")
+        && let Some(found) = quoted.next()
+    {
+        let known: Vec<&str> = quoted.collect();
+        return Error::UnknownField {
+            line,
+            found: shown(found),
+            suggestion: nearest(found, &known).map(str::to_owned),
+            known: known.join(", "),
+        };
+    }
+    Error::Malformed { line, message: shown_lines(error.message()) }
+}
+
+/// The known name that is nearest to what was written.
+fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|name| (distance(found, name), *name)).min()?;
+    (near.0 <= found.chars().count().div_ceil(LETTERS_PER_DIFFERENCE)).then_some(near.1)
+}
+
+/// How many letters must be put in, taken away or replaced (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (above, letter) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
+        for (column, &other) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,91 @@
+use super::*;
+use crate::Error;
+
+/// The smallest recipe: all else has a default.
+const LEAST: &str = r#"
+[[corpus.source]]
+path = "book.txt"
+[tokenizer]
+[model]
+layers = 2
+width = 64
+heads = 4
+context_tokens = 32
+[pretrain]
+steps = 10
+rows = 2
+learning_rate = 1e-3
+"#;
+
+#[track_caller]
+fn refused(line: &str, replacement: &str) -> String {
+    assert!(LEAST.contains(line), "{line}");
+    let text = LEAST.replace(line, replacement);
+    Recipe::parse(&text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_recipe_needs_little_and_comes_back_from_its_own_text() {
+    let recipe = Recipe::parse(LEAST).unwrap();
+    assert_eq!((recipe.seed, recipe.pretrain.beta2, recipe.row_tokens()), (0, 0.95, 32));
+    let config = recipe.model.config(300).unwrap();
+    assert_eq!((config.kv_heads, config.head_size, config.ffn_width), (4, 16, 192));
+    assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+}
+
+#[test]
+fn a_field_that_is_not_known_is_refused_with_the_one_that_was_meant() {
+    let error = refused("width = 64", "widht = 64");
+    assert!(error.contains("line 7: there is no field `widht`; did you mean `width`?"), "{error}");
+    let error = refused("steps = 10", "steps = 10\nbanana = 1");
+    assert!(error.contains("no field `banana`; there are") && error.contains("steps"), "{error}");
+    let error = refused("[pretrain]", "[pretraining]");
+    assert!(error.contains("did you mean `pretrain`?"), "{error}");
+}
+
+#[test]
+fn what_is_missing_or_of_the_wrong_kind_is_named() {
+    let error = refused("steps = 10", "");
+    assert!(error.contains("missing field `steps`"), "{error}");
+    let error = refused("rows = 2", "rows = \"two\"");
+    assert!(error.contains("line 12") && error.contains("two"), "{error}");
+    let error = refused("rows = 2", "rows =");
+    assert!(error.contains("line 12"), "{error}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_what_would_be_accepted() {
+    for (line, replacement, expected) in [
+        ("steps = 10", "steps = 0", "pretrain.steps is 0, but must be from 1"),
+        ("rows = 2", "rows = 2\nrow_tokens = 33", "pretrain.row_tokens is 33"),
+        ("rows = 2", "rows = 2\nrow_tokens = 7", "must be an even number"),
+        ("rows = 2", "rows = 99999999999", "pretrain.rows is 99999999999"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "pretrain.learning_rate is NaN"),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nwarmup_steps = 11", "from 0 to 10"),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nkeep = 1", "pretrain.keep is 1"),
+        ("path = \"book.txt\"", "", "corpus.source is neither, but must be a `path` or a `set`"),
+        ("path = \"book.txt\"", "path = \"a\"\nset = \"b\"", "corpus.source is both"),
+        ("path = \"book.txt\"", "path = \"a\"\nweight = -1.0", "corpus.source.weight is -1"),
+        ("heads = 4", "heads = 3", "head_size"),
+        ("[tokenizer]", "[tokenizer]\nsplit = \"words\"", "tokenizer.split is words"),
+    ] {
+        let error = refused(line, replacement);
+        assert!(error.contains(expected), "{replacement}: {error}");
+    }
+}
+
+#[test]
+fn paths_begin_where_the_recipe_lies_and_files_are_named_in_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    std::fs::write(&path, LEAST).unwrap();
+    let recipe = Recipe::read(&path).unwrap();
+    assert_eq!(recipe.corpus.sources[0].path, Some(folder.path().join("book.txt")));
+
+    std::fs::write(&path, "[model]\nlayerz = 1").unwrap();
+    let error = Recipe::read(&path).unwrap_err();
+    assert!(matches!(error, Error::InRecipe { .. }) && error.to_string().contains("recipe.toml"));
+    std::fs::write(&path, " ".repeat(2 << 20)).unwrap();
+    assert!(matches!(Recipe::read(&path).unwrap_err(), Error::RecipeTooLong { .. }));
+    assert!(matches!(Recipe::read(folder.path()).unwrap_err(), Error::Read { .. }));
+}

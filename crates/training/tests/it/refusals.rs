@@ -1,0 +1,95 @@
+use std::fs;
+
+use tempfile::tempdir;
+use training::{Error, Recipe, RunFolder};
+
+use crate::{RECIPE, Way, files, train};
+
+const WAY: Way = Way { threads: 1, micro_rows: 4, stop_after: Some(1) };
+
+#[test]
+fn a_loss_that_is_not_finite_changes_no_weight_and_ends_the_run_by_name() {
+    // A decay of 10 at a rate of 10 multiplies every weight by -99.
+    let recipe = RECIPE
+        .replace("learning_rate = 1e-2", "learning_rate = 10.0\nweight_decay = 10.0")
+        .replace("muon", "adamw")
+        .replace("steps = 12", "steps = 40")
+        .replace("checkpoint_every = 5", "checkpoint_every = 1");
+    let folder = tempdir().unwrap();
+    let error = train(folder.path(), &recipe, Way { stop_after: None, ..WAY }).unwrap_err();
+    let Error::NotFinite { step, times: 3, first_row, last_row, checkpoint } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((first_row, last_row), ((step - 1) * 4, step * 4 - 1));
+    assert_eq!(checkpoint, step - 1);
+    // What was saved is finite: the last update that was made.
+    let metrics = training::metrics::read(&folder.path().join("3-pretrained")).unwrap();
+    assert!(metrics.iter().any(|metrics| metrics.skipped), "{metrics:?}");
+    let again = train(folder.path(), &recipe, Way { stop_after: None, ..WAY });
+    assert!(matches!(again, Err(Error::NotFinite { .. })));
+}
+
+#[test]
+fn another_recipe_is_refused_and_nothing_is_changed() {
+    let folder = tempdir().unwrap();
+    train(folder.path(), RECIPE, WAY).unwrap();
+    let before = files(folder.path());
+    let other = RECIPE.replace("rows = 4\n", "rows = 5\n");
+    let error = train(folder.path(), &other, WAY).unwrap_err();
+    assert!(matches!(error, Error::OtherRecipe { .. }));
+    assert!(error.to_string().contains("there is `rows = 4`, not `rows = 5`"), "{error}");
+    assert_eq!(before, files(folder.path()));
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_folder() {
+    let folder = tempdir().unwrap();
+    let recipe = Recipe::parse(RECIPE).unwrap();
+    let held = RunFolder::open(folder.path(), &recipe).unwrap();
+    assert!(matches!(RunFolder::open(folder.path(), &recipe), Err(Error::Locked { .. })));
+    drop(held);
+    RunFolder::open(folder.path(), &recipe).unwrap();
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_left_alone() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("letter.txt"), "dear").unwrap();
+    let error = train(folder.path(), RECIPE, WAY).unwrap_err();
+    assert!(matches!(error, Error::NotARun { .. }));
+    assert_eq!(files(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_vocabulary_larger_than_the_text_allows_is_refused_with_the_largest() {
+    let folder = tempdir().unwrap();
+    let recipe = RECIPE.replace("vocabulary = 320", "vocabulary = 300000");
+    let error = train(folder.path(), &recipe, WAY).unwrap_err();
+    let Error::VocabularyTooLarge { found, asked: 300_000 } = error else { panic!("{error}") };
+    assert!((1_000..100_000).contains(&found), "{found}");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused() {
+    let folder = tempdir().unwrap();
+    train(folder.path(), RECIPE, WAY).unwrap();
+    let checkpoints = "3-pretrained/checkpoints";
+    let other = tempdir().unwrap();
+    let recipe = RECIPE.replace("layers = 2", "layers = 1");
+    train(other.path(), &recipe, WAY).unwrap();
+    fs::remove_dir_all(folder.path().join(checkpoints)).unwrap();
+    fs::rename(other.path().join(checkpoints), folder.path().join(checkpoints)).unwrap();
+    let error = train(folder.path(), RECIPE, WAY).unwrap_err();
+    assert!(matches!(error, Error::OtherCheckpoint { .. }), "{error}");
+    assert!(error.to_string().contains("another recipe"), "{error}");
+}
+
+#[test]
+fn metrics_that_were_cut_behind_a_checkpoint_are_noticed() {
+    let folder = tempdir().unwrap();
+    train(folder.path(), RECIPE, WAY).unwrap();
+    let path = folder.path().join("3-pretrained/metrics.jsonl");
+    fs::write(&path, "{").unwrap();
+    let error = train(folder.path(), RECIPE, WAY).unwrap_err();
+    assert!(matches!(error, Error::MetricsCut { found: 1, step: 1, .. }), "{error}");
+}
