@@ -151,7 +151,7 @@ impl Outline {
     ///
     /// [`Error`] with what is wrong in which file.
     pub fn read(located: &Located, options: &EngineOptions) -> Result<Self, Error> {
-        let device = engine::Device::cpu(&options.device())?;
+        let device = engine::Device::cpu(&options.device.options())?;
         let model = model::Outline::read(&device, &Source::detect(&located.path))?;
         let mut details = describe(&located.path)?;
         details.architecture = model.config().architecture.gguf_name().to_owned();

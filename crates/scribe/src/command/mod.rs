@@ -8,9 +8,11 @@ mod corpus;
 mod doctor;
 mod failure;
 mod input;
+mod interrupt;
 mod log;
 mod models;
 mod plan;
+mod pretrain;
 mod progress;
 mod serve;
 mod tokenizer;
@@ -89,6 +91,8 @@ pub enum Command {
     /// Turn files of text into a corpus that a model learns from
     #[command(subcommand)]
     Corpus(corpus::CorpusCommand),
+    /// Train a model on text, from the first word to samples of its writing
+    Pretrain(pretrain::PretrainOptions),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -158,6 +162,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Models(command) => models::run(&mut session, command),
         Command::Tokenizer(command) => tokenizer::run(&mut session, command),
         Command::Corpus(command) => corpus::run(&mut session, command),
+        Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

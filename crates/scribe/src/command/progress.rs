@@ -1,6 +1,6 @@
 //! Progress of long work: a bar on a terminal, a line every few seconds on a pipe.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,6 +48,7 @@ struct Work {
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Bytes,
+    Rows,
     Tokens,
 }
 
@@ -71,6 +72,38 @@ impl<'a> Progress<'a> {
     /// Begins a piece of work of nobody knows how many tokens, `done` of which are done.
     pub(crate) fn begin_open_tokens(&mut self, label: impl Into<String>, done: u64) {
         self.draw(Work::new(label.into(), Unit::Tokens, done, None));
+    }
+
+    /// Begins a piece of work of nobody knows how many rows of files.
+    pub(crate) fn begin_open_rows(&mut self, label: impl Into<String>) {
+        self.draw(Work::new(label.into(), Unit::Rows, 0, None));
+    }
+
+    /// Begins a piece of work of `total` tokens, `done` of which are done.
+    pub(crate) fn begin_tokens_after(&mut self, label: impl Into<String>, done: u64, total: u64) {
+        self.draw(Work::new(label.into(), Unit::Tokens, done, Some(total)));
+    }
+
+    /// Says something else of the work that is going on.
+    pub(crate) fn relabel(&mut self, label: impl Into<String>) {
+        self.work.label = label.into();
+    }
+
+    /// Says something beside the work.
+    pub(crate) fn note(&mut self, message: impl fmt::Display) {
+        self.beside(|terminal| terminal.note(message));
+    }
+
+    /// Warns of something beside the work.
+    pub(crate) fn warn(&mut self, message: impl fmt::Display) {
+        self.beside(|terminal| terminal.warn(message));
+    }
+
+    fn beside(&mut self, say: impl FnOnce(&mut Terminal)) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(self.terminal)),
+            None => say(self.terminal),
+        }
     }
 
     fn draw(&mut self, work: Work) {
@@ -104,6 +137,7 @@ impl<'a> Progress<'a> {
         let state = self.work.state(done);
         match &self.bar {
             Some(bar) => {
+                bar.set_message(self.work.label.clone());
                 bar.set_prefix(state);
                 bar.set_position(done);
             }
@@ -195,6 +229,7 @@ impl Unit {
     fn amount(self, count: u64) -> String {
         match self {
             Self::Bytes => bytes_for_people(count),
+            Self::Rows => format!("{count} rows"),
             Self::Tokens => format!("{count} tokens"),
         }
     }
@@ -202,7 +237,7 @@ impl Unit {
     fn pace(self, count: u64) -> String {
         match self {
             Self::Bytes => bytes_for_people(count),
-            Self::Tokens => count.to_string(),
+            Self::Rows | Self::Tokens => count.to_string(),
         }
     }
 }

@@ -73,10 +73,9 @@ pub struct EngineOptions {
           help_heading = ENGINE)]
     pub model: Option<String>,
 
-    /// Threads that compute [default: one per core]
-    #[arg(long, env = "SCRIBE_THREADS", value_name = "N", hide_env_values = true,
-          value_parser = count::<THREADS_MAX>, help_heading = ENGINE)]
-    pub threads: Option<NonZeroUsize>,
+    /// What computes.
+    #[command(flatten)]
+    pub device: DeviceArguments,
 
     /// Most tokens of one conversation [default: what the model was made for, 8192 at most]
     #[arg(long, env = "SCRIBE_CONTEXT_TOKENS", value_name = "N", hide_env_values = true,
@@ -88,15 +87,24 @@ pub struct EngineOptions {
           help_heading = ENGINE)]
     pub cache_bytes: Option<ByteSize>,
 
-    /// Which kernels compute [default: the fastest that this CPU has]
-    #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true,
-          help_heading = ENGINE)]
-    pub kernels: Option<Kernels>,
-
     /// How conversations are written for the model
     #[arg(long, env = "SCRIBE_CHAT_FORMAT", value_enum, default_value_t, value_name = "FORMAT",
           hide_env_values = true, help_heading = ENGINE)]
     pub chat_format: ChatFormatName,
+}
+
+/// Options about what computes.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArguments {
+    /// Threads that compute [default: one per core]
+    #[arg(long, env = "SCRIBE_THREADS", value_name = "N", hide_env_values = true,
+          value_parser = count::<THREADS_MAX>, help_heading = ENGINE)]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Which kernels compute [default: the fastest that this CPU has]
+    #[arg(long, env = "SCRIBE_KERNELS", value_enum, value_name = "PATH", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub kernels: Option<Kernels>,
 }
 
 /// Most threads that can be asked for.
@@ -157,10 +165,10 @@ pub enum ChatFormatName {
     Llama3,
 }
 
-impl EngineOptions {
+impl DeviceArguments {
     /// How the engine is to be started.
     #[must_use]
-    pub fn device(&self) -> engine::DeviceOptions {
+    pub fn options(&self) -> engine::DeviceOptions {
         engine::DeviceOptions { threads: self.threads, kernels: self.kernels.map(Into::into) }
     }
 }

@@ -1,0 +1,97 @@
+//! What a run would take: parameters, memory, arithmetic, and time on this machine.
+
+use std::time::Instant;
+
+use engine::Device;
+use model::trainable::{MicroBatch, Trainable};
+use serde::Serialize;
+use training::Recipe;
+use training::plan::Plan;
+
+use super::super::doctor::available_memory_bytes;
+use super::super::{Failure, Session};
+use crate::terminal::{bytes_for_people, count_for_people};
+
+/// Tokens of the row that is timed.
+const PROBE_TOKENS: usize = 256;
+
+/// `scribe pretrain --dry-run --json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    total_bytes: u64,
+    available_bytes: Option<u64>,
+    /// As long as it would take here, as one pass over a few tokens took; absent where there is not
+    /// enough memory to try.
+    seconds: Option<f64>,
+}
+
+/// Prints it.
+pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> Result<(), Failure> {
+    let plan = Plan::new(recipe)?;
+    let total_bytes = plan.memory.total_bytes();
+    let available_bytes = available_memory_bytes();
+    let fits = available_bytes.is_none_or(|available| total_bytes < available);
+    let seconds = if fits { Some(probe(recipe, device, &plan)?) } else { None };
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        let schema = "scribe.pretrain.plan/1";
+        let report = Report { schema, plan: &plan, total_bytes, available_bytes, seconds };
+        terminal.json(&report)?;
+        return Ok(());
+    }
+    let memory = &plan.memory;
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        row("parameters", count_for_people(plan.parameters, " ")),
+        row("tokens", count_for_people(plan.tokens, " ")),
+        row("arithmetic", format!("{:.3e} floating-point operations", plan.operations)),
+        row("weights and gradients", bytes_for_people(memory.weights_bytes)),
+        row("optimizer", bytes_for_people(memory.optimizer_bytes)),
+        row("activations", bytes_for_people(memory.activations_bytes)),
+        row("memory in all", bytes_for_people(total_bytes)),
+    ];
+    let time = seconds.map_or_else(
+        || "more memory is needed than there is".to_owned(),
+        |seconds| format!("about {}", time_for_people(seconds)),
+    );
+    rows.push(row("time here", time));
+    terminal.table(&["WHAT", "HOW MUCH"], &rows)?;
+    Ok(())
+}
+
+/// Seconds of the run, by one pass over a few tokens with the model of the recipe.
+fn probe(recipe: &Recipe, device: &Device, plan: &Plan) -> Result<f64, Failure> {
+    let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
+    let precision = recipe.pretrain.precision.of_products();
+    let mut model = Trainable::new(device, &config, precision, recipe.seed)?;
+    let count = u32::try_from(PROBE_TOKENS.min(recipe.row_tokens()))?;
+    let vocab = u32::try_from(config.vocab)?;
+    let tokens: Vec<u32> = (0..count).map(|index| index * 7919 % vocab).collect();
+    let positions: Vec<u32> = (0..count).collect();
+    let weights = vec![1.0; tokens.len()];
+    let batch = MicroBatch {
+        tokens: &tokens,
+        positions: &positions,
+        targets: &tokens,
+        weights: &weights,
+        scale: 1.0,
+    };
+    model.accumulate(&batch);
+    let begun = Instant::now();
+    model.accumulate(&batch);
+    let share = plan.tokens as f64 / f64::from(count);
+    Ok(begun.elapsed().as_secs_f64() * share)
+}
+
+/// A time in the unit that fits.
+fn time_for_people(seconds: f64) -> String {
+    match seconds {
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7_200.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.0} h", seconds / 3_600.0),
+        _ => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
