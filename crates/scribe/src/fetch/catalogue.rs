@@ -81,6 +81,13 @@ pub enum Source {
         /// The wheels, in order.
         parts: Vec<WheelPart>,
     },
+    /// A whole Python wheel.
+    Wheel {
+        /// Package name.
+        package: String,
+        /// Exact version.
+        version: String,
+    },
 }
 
 /// One wheel, and what to take from it.
@@ -216,7 +223,8 @@ impl Entry {
 }
 
 impl FileEntry {
-    fn check(&self) -> Result<(), String> {
+    /// Refuses an entry that would lead anywhere else than to this file.
+    pub(super) fn check(&self) -> Result<(), String> {
         if !is_file_name(&self.name) {
             return Err(
                 "the name must be one path component of A-Z, a-z, 0-9, `.`, `-`, `_`".into()
@@ -248,6 +256,7 @@ impl Source {
                 [part] => format!("wheel {} {}", part.package, part.version),
                 _ => format!("{} wheels {}…", parts.len(), parts[0].package),
             },
+            Self::Wheel { package, version } => format!("wheel {package} {version}"),
         }
     }
 
@@ -266,18 +275,22 @@ impl Source {
                 if parts.is_empty() || parts.len() > PARTS_MAX {
                     return Err(format!("has {} wheels, expected 1 to {PARTS_MAX}", parts.len()));
                 }
-                let word = |text: &str| {
-                    text.starts_with(|c: char| c.is_ascii_alphanumeric())
-                        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
-                };
-                match parts.iter().find(|part| !word(&part.package) || !word(&part.version)) {
-                    Some(part) => {
-                        Err(format!("wheel `{} {}` is no name", part.package, part.version))
-                    }
-                    None => Ok(()),
-                }
+                parts.iter().try_for_each(|part| check_wheel(&part.package, &part.version))
             }
+            Self::Wheel { package, version } => check_wheel(package, version),
         }
+    }
+}
+
+/// Refuses what pip could take for something else than a package and its version.
+fn check_wheel(package: &str, version: &str) -> Result<(), String> {
+    let word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
+    };
+    match word(package) && word(version) {
+        true => Ok(()),
+        false => Err(format!("wheel `{package} {version}` is no name")),
     }
 }
 

@@ -37,6 +37,36 @@ pub enum Error {
         /// The file.
         file: String,
     },
+    /// The catalogue does not name this set of texts. Remedy: `scribe corpus sets`.
+    #[error("no set of texts is called `{name}`")]
+    UnknownSet {
+        /// What was asked for.
+        name: String,
+        /// The nearest name that exists.
+        suggestion: Option<String>,
+    },
+    /// The set is not here and `--offline` forbids to fetch it. Remedy: leave it out.
+    #[error("the set `{name}` is not here, and --offline forbids to fetch it")]
+    SetOffline {
+        /// The set.
+        name: String,
+    },
+    /// A set is not what it was when it landed. Remedy: remove its folder.
+    #[error("the set in `{}` is damaged: {what}", folder.display())]
+    DamagedSet {
+        /// Its folder.
+        folder: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The wheel of a set does not hold what it should. Remedy: another version of the program.
+    #[error("the set `{name}` cannot be unpacked")]
+    Unpack {
+        /// The set.
+        name: String,
+        /// What is wrong with the wheel.
+        source: SourceError,
+    },
     /// There is not enough room on the disk. Remedy: make room, or another `--data`.
     #[error("`{}` has {free_bytes} bytes free, {needed_bytes} are needed", folder.display())]
     DiskFull {
@@ -183,14 +213,29 @@ impl Error {
             Self::NoDigest { name, .. } => format!(
                 "`scribe models pull {name} --trust-first-use` takes what comes, keeps its digest"
             ),
+            Self::UnknownSet { suggestion: Some(name), .. } => {
+                format!("did you mean `set:{name}`? `scribe corpus sets` shows all names")
+            }
+            Self::UnknownSet { suggestion: None, .. } => {
+                "`scribe corpus sets` shows all names".into()
+            }
+            Self::SetOffline { .. } => {
+                "leave --offline out once, or give files of your own instead".into()
+            }
+            Self::DamagedSet { folder, .. } => {
+                format!("remove the folder with `rm -r {}`, and run it again", folder.display())
+            }
+            Self::Unpack { .. } => {
+                "the catalogue of this version does not know the wheel; a newer scribe may".into()
+            }
             Self::DiskFull { .. } => {
                 "make room, remove a model with `scribe models remove`, or choose another folder \
                  with --data"
                     .into()
             }
             Self::Exhausted { .. } => {
-                "run the same command again to go on where it stopped; a file got by other means \
-                 works with `--model PATH`"
+                "run the same command again to go on where it stopped; files got by other means \
+                 can be named by their paths"
                     .into()
             }
             Self::Damaged { .. } => {
@@ -208,7 +253,14 @@ impl Error {
     /// Whether the thing asked for does not exist, as opposed to something being broken.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::UnknownModel { .. } | Self::NotInstalled { .. } | Self::Offline { .. })
+        matches!(
+            self,
+            Self::UnknownModel { .. }
+                | Self::NotInstalled { .. }
+                | Self::Offline { .. }
+                | Self::UnknownSet { .. }
+                | Self::SetOffline { .. }
+        )
     }
 }
 

@@ -185,17 +185,7 @@ impl Library {
     ///
     /// `waiting` is called once if another process holds it. The lock ends with the returned file.
     pub(crate) fn lock(&self, name: &str, waiting: &mut dyn FnMut()) -> Result<File, Error> {
-        let staging = self.staging();
-        fs::create_dir_all(&staging).map_err(|error| Error::io("create", &staging, error))?;
-        let path = staging.join(format!("{name}.lock"));
-        let lock = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(fs::TryLockError::WouldBlock) => waiting(),
-            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
-        }
-        lock.lock().map_err(|error| Error::io("lock", &path, error))?;
-        Ok(lock)
+        lock(&self.staging(), name, waiting)
     }
 }
 
@@ -275,6 +265,20 @@ impl Manifest {
         let sha256 = hash::Digest::of(&text);
         Ok(folder::ManifestFile { name: MANIFEST.into(), bytes: text.len() as u64, sha256 })
     }
+}
+
+/// Takes the lock of `name` in a staging folder, which is made if it is not there.
+pub(crate) fn lock(staging: &Path, name: &str, waiting: &mut dyn FnMut()) -> Result<File, Error> {
+    fs::create_dir_all(staging).map_err(|error| Error::io("create", staging, error))?;
+    let path = staging.join(format!("{name}.lock"));
+    let lock = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
+    match lock.try_lock() {
+        Ok(()) => return Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => waiting(),
+        Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
+    }
+    lock.lock().map_err(|error| Error::io("lock", &path, error))?;
+    Ok(lock)
 }
 
 /// Bytes of all files in a folder; what cannot be looked at counts nothing.

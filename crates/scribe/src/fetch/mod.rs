@@ -3,9 +3,11 @@
 //! 1. [`catalogue`]: which models are known by name, from where, by which digest.
 //! 2. [`library`]: the models folder; what is installed there, and whether it is still whole.
 //! 3. [`pull`]: lock, disk space, sources in order of trial, digest, one rename.
-//! 4. The kinds of source: plain downloads with ranges, and members of Python wheels.
+//! 4. The kinds of source: plain downloads with ranges, Python wheels and members of them.
+//! 5. [`data`]: sets of texts that are known by name, fetched the same way and kept unpacked.
 
 pub mod catalogue;
+pub mod data;
 mod error;
 mod https;
 pub mod library;
@@ -25,9 +27,9 @@ pub use wheel::pip_version;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// Another process is pulling the same model; this one waits for it.
+    /// Another process is fetching the same model or set; this one waits for it.
     Waiting {
-        /// The model.
+        /// The model or set.
         model: &'a str,
     },
     /// A file is about to be fetched from a source.

