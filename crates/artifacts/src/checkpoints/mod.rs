@@ -218,7 +218,8 @@ impl<D: Disk> Checkpoints<D> {
         self.remove(&in_the_way)
     }
 
-    /// Removes what is older than the newest checkpoints to keep, of which `step` is the last.
+    /// Removes what is older than the newest checkpoints to keep, of which `step` is the last, and
+    /// what interrupted saves left behind.
     fn remove_surplus(&mut self, step: u64) -> Result<(), Error> {
         let older = self.steps()?.into_iter().filter(|&there| there < step);
         let (mut surplus, whole): (Vec<u64>, Vec<u64>) =
@@ -227,12 +228,14 @@ impl<D: Disk> Checkpoints<D> {
             Some(count) => surplus.extend(&whole[..count]),
             None => surplus.clear(),
         }
-        assert!(!surplus.contains(&step), "step {step} is the newest, yet among {surplus:?}");
-        self.remove(&surplus)?;
-        self.clear_leftovers()
+        match surplus.as_slice() {
+            [] => self.clear_leftovers(),
+            surplus => self.remove(surplus),
+        }
     }
 
-    /// Removes checkpoints: none is half there under its own name, at no moment.
+    /// Removes checkpoints, and with them all leftovers: none is half there under its own name, at no
+    /// moment.
     fn remove(&mut self, steps: &[u64]) -> Result<(), Error> {
         if steps.is_empty() {
             return Ok(());
