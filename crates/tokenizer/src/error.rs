@@ -223,6 +223,11 @@ impl Error {
         Self::Invalid { problem: shown(problem) }
     }
 
+    /// A token that ends a turn and can come of text.
+    pub(crate) fn open_end(token: &str) -> Self {
+        Self::OpenEnd { token: token.chars().take(FOUND_CHARS_MAX).collect() }
+    }
+
     /// A chat template that cannot be understood.
     pub(crate) fn template(problem: &str) -> Self {
         Self::Template { problem: shown(problem) }

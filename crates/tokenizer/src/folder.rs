@@ -11,7 +11,6 @@
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
-use artifacts::shown;
 use serde::Deserialize;
 
 use crate::json::{self, JSON_BYTES_MAX};
@@ -96,7 +95,7 @@ pub(crate) fn read(folder: &Path) -> Result<(Vocabulary, Extras), Error> {
         && vocabulary.special(end).is_none()
         && vocabulary.comes_of_text(end)
     {
-        return Err(Error::OpenEnd { token: shown(end) });
+        return Err(Error::open_end(end));
     }
     extras.end_in_templates = token(&config.eos_token, &names.eos_token);
     extras.end_of_turn.extend(extras.end_in_templates);

@@ -4,7 +4,6 @@
 //! `tokenizer.ggml.pre`.
 
 use artifacts::gguf::Metadata;
-use artifacts::shown;
 
 use crate::Error;
 use crate::split::SplitRule;
@@ -84,7 +83,7 @@ fn vocabulary(metadata: &Metadata) -> Result<Builder, Error> {
             // hand; of a single byte or of merges they would be ordinary text.
             UNUSED => builder.set(token, text, Kind::Unused)?,
             _ if ends.contains(&token) && text.chars().count() < 2 => {
-                return Err(Error::OpenEnd { token: shown(text) });
+                return Err(Error::open_end(text));
             }
             _ if ends.contains(&token) => builder.set_special(token, text, Strip::default())?,
             UNKNOWN | CONTROL => builder.set_special(token, text, Strip::default())?,

@@ -16,7 +16,6 @@
 
 use std::fmt;
 
-use artifacts::shown;
 use minijinja::machinery::{Token, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value, context};
@@ -302,7 +301,7 @@ impl<'probe> Probe<'probe> {
         for pair in parts.windows(2) {
             let [Written::Content(_), Written::Text(text)] = pair else { continue };
             if let Some(end) = self.tokenizer.leading_added(text.trim_start()) {
-                return Err(Error::OpenEnd { token: shown(&self.tokenizer.token_text(end)) });
+                return Err(Error::open_end(&self.tokenizer.token_text(end)));
             }
         }
         Ok(())

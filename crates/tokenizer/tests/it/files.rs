@@ -290,7 +290,8 @@ fn an_end_of_turn_that_is_ordinary_text_is_refused() {
 fn a_template_that_ends_contents_with_an_open_token_is_refused() {
     let mut json = small_json();
     let next = json["model"]["vocab"].as_object().unwrap().len();
-    json["added_tokens"].as_array_mut().unwrap().extend(["<end>", "<think>"].iter().zip(next..).map(
+    let added = ["<end>", "<think>", "<\\\u{1b}\">"];
+    json["added_tokens"].as_array_mut().unwrap().extend(added.iter().zip(next..).map(
         |(content, id)| json!({"id": id, "content": content, "special": false, "normalized": false}),
     ));
     let tokenizer = tokenizer_of(&json);
@@ -305,6 +306,8 @@ fn a_template_that_ends_contents_with_an_open_token_is_refused() {
         other => panic!("{other:?}"),
     }
     assert!(read(["<|im_start|><think>", "<|im_end|>"]).is_ok(), "it ends nothing");
+    let told = read(["<|im_start|>", added[2]]).unwrap_err().to_string();
+    assert!(told.contains(&format!("token {:?} ends", added[2])), "escaped once: {told}");
 }
 
 #[test]
