@@ -66,15 +66,14 @@ impl StreamRenderer {
             return Patch { keep: self.tail_units, ..Patch::default() };
         }
         self.shown_bytes = self.source.len();
-        // Too long a block is shown as it is, so nothing of it is worth being looked for.
-        let too_long = open > MARKDOWN_BYTES_MAX;
-        let closed = if too_long { String::new() } else { self.close_blocks() };
-        let open = &self.source[self.closed_bytes..];
-        let tail = if too_long { render(open) } else { render(&repair::presentable(open)) };
-        let patch = Patch { closed, ..self.tail_patch(&tail) };
-        self.tail_units = patch.keep + patch.tail.encode_utf16().count();
-        self.tail_html = tail;
-        patch
+        if open > MARKDOWN_BYTES_MAX {
+            // It is shown as it is: neither an end of a block nor an open mark means anything there.
+            let tail = render(self.open());
+            return self.show(String::new(), tail);
+        }
+        let closed = self.close_blocks();
+        let tail = render(&repair::presentable(self.open()));
+        self.show(closed, tail)
     }
 
     /// Ends the text: from here on the page shows exactly [`render`] of all that was pushed.
@@ -102,9 +101,22 @@ impl StreamRenderer {
         &self.source
     }
 
+    /// The text of the blocks that may still change.
+    fn open(&self) -> &str {
+        &self.source[self.closed_bytes..]
+    }
+
+    /// Makes `tail` the tail, and tells what changes on the page.
+    fn show(&mut self, closed: String, tail: String) -> Patch {
+        let patch = Patch { closed, ..self.tail_patch(&tail) };
+        self.tail_units = patch.keep + patch.tail.encode_utf16().count();
+        self.tail_html = tail;
+        patch
+    }
+
     /// Moves every block that can no longer change out of the tail.
     fn close_blocks(&mut self) -> String {
-        let open = &self.source[self.closed_bytes..];
+        let open = self.open();
         let complete = &open[..open.rfind('\n').map_or(0, |end| end + 1)];
         let Some(last) = last_block(complete).filter(|&start| start > 0) else {
             return String::new();

@@ -146,12 +146,13 @@ impl Writer for PageWriter {
     }
 
     fn takes_long(&self, step: &Step) -> bool {
-        let shown = match step {
-            Step::End => self.renderer.source().len(),
-            Step::Flush | Step::Error(_) if self.unrendered.is_empty() => return false,
-            Step::Flush | Step::Error(_) => self.renderer.open_bytes(),
+        let new = self.unrendered.len();
+        let rendered_bytes = match step {
+            Step::End => self.renderer.source().len() + new,
+            Step::Flush | Step::Error(_) if new == 0 => 0,
+            Step::Flush | Step::Error(_) => self.renderer.open_bytes() + new,
         };
-        shown + self.unrendered.len() > AT_ONCE_BYTES
+        rendered_bytes > AT_ONCE_BYTES
     }
 
     fn end(&mut self, out: &mut Out) {
