@@ -66,8 +66,6 @@ pub struct Outline {
     pub model: model::Outline,
     /// Facts for people.
     pub details: ModelDetails,
-    /// How conversations are to be written.
-    pub chat_format: ChatFormatName,
 }
 
 /// Weights that can compute.
@@ -157,8 +155,7 @@ impl Outline {
         details.architecture = model.config().architecture.gguf_name().to_owned();
         details.parameters = model.parameters();
         details.sha256.clone_from(&located.sha256);
-        let chat_format = options.chat_format;
-        Ok(Self { located: located.clone(), device, model, details, chat_format })
+        Ok(Self { located: located.clone(), device, model, details })
     }
 
     /// Reads the weights; `progress` hears how many of how many bytes were read.
@@ -216,16 +213,21 @@ impl Outline {
 }
 
 impl Loaded {
-    /// Reads weights, tokenizer, chat format and sampling defaults.
+    /// Reads weights, tokenizer and sampling defaults; conversations are to be written as
+    /// `format_name` says.
     ///
     /// # Errors
     ///
     /// [`Error`] with what is wrong in which file.
-    pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
+    pub fn load(
+        outline: Outline,
+        format_name: ChatFormatName,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
         // The small things first: what is wrong with them shows before the weights are read.
         let path = &outline.located.path;
         let tokenizer = read_tokenizer(path)?;
-        let DetectedFormat { format, passed_over } = chat_format(outline.chat_format, &tokenizer)?;
+        let DetectedFormat { format, passed_over } = chat_format(format_name, &tokenizer)?;
         let sampling = generation_config(path).or(outline.located.sampling).complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })

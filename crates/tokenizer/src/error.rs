@@ -101,7 +101,7 @@ pub enum Error {
     /// Nothing says how this model wants conversations to be written.
     #[error(
         "the model has no chat template and no special tokens of a known chat format; \
-         it is no chat model, or its format must be chosen with --chat-format"
+         use a model that was taught to chat"
     )]
     NoChatFormat,
 
@@ -122,7 +122,7 @@ pub enum Error {
     /// A chat template cannot be understood.
     #[error(
         "the model's chat template cannot be read: {problem}; \
-         choose a built-in chat format with --chat-format"
+         use a model whose template can be read"
     )]
     Template {
         /// Where and why.
@@ -132,7 +132,7 @@ pub enum Error {
     /// A chat template works too long or writes too much: a template bomb.
     #[error(
         "the model's chat template was stopped: it goes over the limit for {limit}; \
-         get the model from a source that you trust or choose a built-in format with --chat-format"
+         get the model from a source that you trust"
     )]
     TemplateLimit {
         /// Which limit.
@@ -141,8 +141,8 @@ pub enum Error {
 
     /// A chat template looks into what people wrote instead of only placing it.
     #[error(
-        "the model's chat template inspects the content of messages ({how}), \
-         which is not supported; choose a built-in chat format with --chat-format"
+        "the model's chat template inspects the content of messages ({how}), which is not \
+         supported; use a model whose template only places it"
     )]
     TemplateInspects {
         /// What gave it away.

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use tokenizer::ChatFormat;
 
 use super::progress::Progress;
 use super::{Failure, Session};
-use crate::config::EngineOptions;
+use crate::config::{ChatFormatOption, EngineOptions};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
@@ -180,12 +181,23 @@ pub(super) fn load<T>(
 }
 
 /// Reads a model that is to chat, showing progress; says so where its own template is not used.
-pub(super) fn load_to_chat(session: &mut Session, outline: Outline) -> Result<Loaded, Failure> {
-    let loaded = load(session, outline, Loaded::load)?;
+pub(super) fn load_to_chat(
+    session: &mut Session,
+    outline: Outline,
+    option: ChatFormatOption,
+) -> Result<Loaded, Failure> {
+    let loaded = load(session, outline, |outline, progress| {
+        Loaded::load(outline, option.chat_format, progress)
+    })?;
     if let Some(reason) = &loaded.template_passed_over {
-        let format = loaded.format.name();
-        session.terminal.warn(format!(
-            "conversations are written as {format}, by the model's special tokens: {reason}"
+        let (format, option) = match &loaded.format {
+            ChatFormat::ChatMl { .. } => ("ChatML", "chatml"),
+            ChatFormat::Llama3 => ("Llama 3", "llama3"),
+            other => (other.name(), "auto"),
+        };
+        session.terminal.warn(format_args!(
+            "conversations are written as {format}, by the model's special tokens; with \
+             --chat-format {option} this is not said: {reason}"
         ));
     }
     Ok(loaded)

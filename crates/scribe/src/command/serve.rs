@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::plan::{self, SlotsOption};
 use super::{Failure, Session, models};
-use crate::config::EngineOptions;
+use crate::config::{ChatFormatOption, EngineOptions};
 use crate::loading::Loaded;
 use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
 
@@ -79,6 +79,9 @@ pub struct ServeOptions {
 
     #[command(flatten)]
     engine: EngineOptions,
+
+    #[command(flatten)]
+    format: ChatFormatOption,
 
     #[command(flatten)]
     slots: SlotsOption,
@@ -146,7 +149,7 @@ fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Fa
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     plan::tell(&mut session.terminal, &outline, &batch)?;
     plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load_to_chat(session, outline)?;
+    let loaded = models::load_to_chat(session, outline, options.format)?;
     served_model(loaded, batch, options.queue, &options.alias)
 }
 

@@ -87,6 +87,11 @@ pub struct EngineOptions {
           help_heading = ENGINE)]
     pub cache_bytes: Option<ByteSize>,
 
+}
+
+/// The option of the commands that write conversations.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ChatFormatOption {
     /// How conversations are written for the model
     #[arg(long, env = "SCRIBE_CHAT_FORMAT", value_enum, default_value_t, value_name = "FORMAT",
           hide_env_values = true, help_heading = ENGINE)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Failure, Session, models, plan};
-use crate::config::{EngineOptions, TOKENS_MAX, count};
+use crate::config::{ChatFormatOption, EngineOptions, TOKENS_MAX, count};
 use crate::loading::{Outline, Weights};
 use crate::terminal::{bytes_for_people, count_for_people};
 
@@ -29,7 +29,17 @@ pub enum BenchCommand {
     Prefill(Setup<512>),
     /// Measure the server, with clients on this machine
     #[command(after_help = "Examples:\n  scribe bench serve --streams 8 --tokens 32")]
-    Serve(Setup<32>),
+    Serve(ServeSetup),
+}
+
+/// How to measure the server.
+#[derive(Debug, Args)]
+pub struct ServeSetup {
+    #[command(flatten)]
+    setup: Setup<32>,
+
+    #[command(flatten)]
+    format: ChatFormatOption,
 }
 
 /// How to measure; `TOKENS` is the default of `--tokens`.
@@ -97,9 +107,9 @@ pub(super) fn run(session: &mut Session, command: BenchCommand) -> Result<(), Fa
             let test = name("pp", size);
             measure_weights(session, &setup.engine, size, test, measure::prefill)
         }
-        BenchCommand::Serve(setup) => {
+        BenchCommand::Serve(ServeSetup { setup, format }) => {
             let size = setup.size();
-            let (weights, samples, latency) = serving::run(session, &setup.engine, size)?;
+            let (weights, samples, latency) = serving::run(session, &setup.engine, format, size)?;
             let row = Row::new(&weights, name("serve", size), samples, Some(latency));
             show(session, &row)
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::progress::Progress;
 use super::super::{Failure, Session, models, plan, serve};
 use super::{Latency, Size};
-use crate::config::EngineOptions;
+use crate::config::{ChatFormatOption, EngineOptions};
 use crate::loading::Weights;
 use crate::web::{self, AppState, Shutdown};
 
@@ -40,6 +40,7 @@ struct Usage {
 pub(super) fn run(
     session: &mut Session,
     engine: &EngineOptions,
+    format: ChatFormatOption,
     size: Size,
 ) -> Result<(Weights, Vec<f64>, Latency), Failure> {
     let located = models::locate(session, engine.model.as_deref())?;
@@ -47,7 +48,7 @@ pub(super) fn run(
     let batch = outline.batch_options(engine, size.streams)?;
     size.check(engine, &outline)?;
     plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load_to_chat(session, outline)?;
+    let loaded = models::load_to_chat(session, outline, format)?;
     let weights = loaded.weights.clone();
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
     let runtime =

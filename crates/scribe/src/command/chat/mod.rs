@@ -10,8 +10,8 @@ use ::chat::{Generator, GeneratorOptions};
 use clap::Args;
 
 use super::{Exit, Failure, Session, input, models};
-use crate::config::EngineOptions;
 use crate::config::sampling::SamplingOptions;
+use crate::config::{ChatFormatOption, EngineOptions};
 use crate::random;
 use turns::{Ended, Talk};
 
@@ -42,6 +42,9 @@ pub struct ChatOptions {
 
     #[command(flatten)]
     engine: EngineOptions,
+
+    #[command(flatten)]
+    format: ChatFormatOption,
 }
 
 /// Talks until the person leaves, or says one thing.
@@ -69,7 +72,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, 1)?;
     super::plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load_to_chat(session, outline)?;
+    let loaded = models::load_to_chat(session, outline, options.format)?;
     let sampling = options.sampling.over(&loaded.sampling, random::seed());
     sampling.check(loaded.weights.model.config().vocab)?;
     let generator = Generator::start(

@@ -313,7 +313,7 @@ mod tests {
         let located = Located { name: "tiny".to_owned(), path, sampling, sha256: None };
         let outline = Outline::read(&located, &options.engine).unwrap();
         let batch = outline.batch_options(&options.engine, 1).unwrap();
-        let loaded = Loaded::load(outline, &mut |_, _| ()).unwrap();
+        let loaded = Loaded::load(outline, options.format.chat_format, &mut |_, _| ()).unwrap();
         let (model, tokenizer) = (loaded.weights.model.clone(), loaded.tokenizer.clone());
         let queue = GeneratorOptions { batch, queue: 1 };
         let generator = Generator::start(model, tokenizer, queue).unwrap();

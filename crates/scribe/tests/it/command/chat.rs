@@ -89,6 +89,30 @@ fn a_chat_format_can_be_asked_for_that_the_model_has_tokens_for() {
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.err.contains("no special token") && ran.err.contains("Llama 3"), "{}", ran.err);
     assert_eq!(chat("alpaca").code, 2);
+    // Where no conversation is written, there is nothing to choose.
+    assert_eq!(scribe.run(&["plan", "-m", &model, "--chat-format", "chatml"]).code, 2);
+}
+
+#[test]
+fn a_template_that_is_passed_over_is_told_and_the_option_that_is_named_silences_it() {
+    let scribe = Scribe::new();
+    let mut bytes = std::fs::read(tiny_chat()).unwrap();
+    let (begin, end) = (b"{% for message in messages %}", b"{% endif %}");
+    let find = |part: &[u8]| bytes.windows(part.len()).position(|window| window == part).unwrap();
+    let place = find(begin)..find(end) + end.len();
+    // Of the same length, so that nothing else in the file moves.
+    let inspects = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}";
+    let padded = format!("{inspects:width$}", width = place.len());
+    bytes[place].copy_from_slice(padded.as_bytes());
+    std::fs::write(scribe.folder().join("inspects.gguf"), bytes).unwrap();
+    let chat = ["chat", "-p", "Hello", "-m", "./inspects.gguf", "--max-tokens", "3", "--seed", "1"];
+    let told = scribe.run(&chat);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(told.err.contains("written as ChatML") && told.err.contains("</think>"), "{told:?}");
+    let advice = told.err.split("with ").nth(1).unwrap().split(" this").next().unwrap();
+    let option: Vec<&str> = advice.split(' ').collect();
+    let silent = scribe.run(&[&chat[..], &option].concat());
+    assert_eq!((silent.code, silent.err.as_str(), silent.out), (0, "", told.out));
 }
 
 #[test]
