@@ -94,6 +94,14 @@ struct Size {
     repetitions: usize,
 }
 
+/// The context window that is measured in.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    tokens: usize,
+    /// The one that the model was made for.
+    native: usize,
+}
+
 /// Measures and prints one row.
 pub(super) fn run(session: &mut Session, command: BenchCommand) -> Result<(), Failure> {
     match command {
@@ -127,18 +135,24 @@ impl<const TOKENS: usize> Setup<TOKENS> {
 }
 
 impl Size {
-    /// Refuses more tokens than the context window has room for.
-    fn check(self, engine: &EngineOptions, outline: &Outline) -> Result<(), Failure> {
-        let native = outline.model.config().context_tokens;
-        let window = engine.context_tokens.map_or(native, usize::from).min(native);
-        if self.tokens < window {
+    /// Refuses more tokens than the context window has room for after a prompt.
+    fn check(self, prompt_tokens: usize, window: Window) -> Result<(), Failure> {
+        let (tokens, Window { tokens: most, native }) = (self.tokens, window);
+        let room = most.saturating_sub(prompt_tokens);
+        if tokens <= room {
             return Ok(());
         }
-        let more = if window < native { ", or a larger --context-tokens" } else { "" };
-        Err(Failure::usage(
-            format!("{} tokens do not fit into a context window of {window}", self.tokens),
-            format!("choose --tokens up to {}{more}", window - 1),
-        ))
+        let more = if most < native { ", or a larger --context-tokens" } else { "" };
+        let hint = match room {
+            0 => "choose a larger --context-tokens".to_owned(),
+            room => format!("choose --tokens up to {room}{more}"),
+        };
+        let prompt = match prompt_tokens {
+            1 => String::new(),
+            more => format!(" after a prompt of {more}"),
+        };
+        let message = format!("{tokens} tokens{prompt} do not fit into a context window of {most}");
+        Err(Failure::usage(message, hint))
     }
 
     /// What is read or written in all measurements together, the first one among them.
@@ -189,9 +203,11 @@ fn measure_weights(
     let located = models::locate(session, engine.model.as_deref())?;
     let outline = models::outline(&located, engine)?;
     let mut batch = outline.batch_options(engine, size.streams)?;
-    size.check(engine, &outline)?;
+    let native = outline.model.config().context_tokens;
+    // One token more: a prompt to write after, or the one that ends reading.
+    let tokens = engine.context_tokens.map_or(native, usize::from).min(native);
+    size.check(1, Window { tokens, native })?;
     if engine.context_tokens.is_none() {
-        // One token more: a prompt to write after, or the one that ends reading.
         batch.context_tokens = size.tokens + 1;
         batch.cache_bytes = engine.cache_bytes.map(|size| size.0);
     }

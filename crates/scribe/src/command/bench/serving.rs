@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::json;
+use tokenizer::{Conversation, Message, RenderEnd, Role};
 
 use super::super::progress::Progress;
 use super::super::{Failure, Session, models, plan, serve};
-use super::{Latency, Size};
+use super::{Latency, Size, Window};
 use crate::config::{ChatFormatOption, EngineOptions};
-use crate::loading::Weights;
+use crate::loading::{Loaded, Weights};
 use crate::web::{self, AppState, Shutdown};
 
 /// Longest time that one answer may take.
@@ -46,9 +47,13 @@ pub(super) fn run(
     let located = models::locate(session, engine.model.as_deref())?;
     let outline = models::outline(&located, engine)?;
     let batch = outline.batch_options(engine, size.streams)?;
-    size.check(engine, &outline)?;
+    let native = outline.model.config().context_tokens;
+    let window = Window { tokens: batch.context_tokens, native };
+    // What cannot fit after any prompt is refused before the weights are read.
+    size.check(1, window)?;
     plan::check_memory(&mut session.terminal, &outline, &batch)?;
     let loaded = models::load_to_chat(session, outline, format)?;
+    size.check(longest_prompt(&loaded, size)?, window)?;
     let weights = loaded.weights.clone();
     let served = serve::served_model(loaded, batch, size.streams, &[])?;
     let runtime =
@@ -82,9 +87,7 @@ fn measure(
         let seen = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..size.streams)
                 .map(|client| {
-                    // Other words each time, so that no prompt is in the cache from before.
-                    let question = format!("{repetition}.{client}: tell a story of the sea.");
-                    scope.spawn(move || ask(address, &question, size.tokens))
+                    scope.spawn(move || ask(address, &question(repetition, client), size.tokens))
                 })
                 .collect();
             clients.into_iter().map(|client| client.join()).collect::<Vec<_>>()
@@ -107,6 +110,23 @@ fn measure(
     let at = |percent: usize| firsts[(firsts.len() - 1) * percent / 100];
     let latency = Latency { first_token_seconds_median: at(50), first_token_seconds_p95: at(95) };
     Ok((samples, latency))
+}
+
+/// Other words each time, so that no prompt is in the cache from before.
+fn question(repetition: usize, client: usize) -> String {
+    format!("{repetition}.{client}: tell a story of the sea.")
+}
+
+/// Tokens of the longest question as the model reads it.
+fn longest_prompt(loaded: &Loaded, size: Size) -> Result<usize, tokenizer::Error> {
+    let mut numbers = (0..=size.repetitions).flat_map(|r| (0..size.streams).map(move |c| (r, c)));
+    numbers.try_fold(0, |longest, (repetition, client)| {
+        let messages = vec![Message::new(Role::User, question(repetition, client))];
+        let conversation = Conversation { messages };
+        let end = RenderEnd::GenerationPrompt;
+        let rendered = conversation.render(&loaded.tokenizer, &loaded.format, end)?;
+        Ok(rendered.tokens.len().max(longest))
+    })
 }
 
 /// Asks one question and reads the streamed answer to its end.

@@ -137,6 +137,14 @@ fn benches_print_rows_in_the_columns_of_llama_bench() {
         assert!(ran.err.contains("1000000 tokens do not fit into a context"), "{}", ran.err);
         assert!(ran.err.contains(most), "{}", ran.err);
     }
+    // What the server is asked has a prompt, too.
+    let serve = ["bench", "serve", "-m", &model, "--context-tokens", "64", "--tokens"];
+    let ran = scribe.run(&[&serve[..], &["60"]].concat());
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+    let most = ran.err.split("--tokens up to ").nth(1).unwrap().split(',').next().unwrap();
+    assert!(ran.err.contains("60 tokens after a prompt of "), "{}", ran.err);
+    let ran = scribe.run(&[&serve[..], &[most, "--repetitions", "1"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
     let ran = scribe.run(&["bench", "decode", "-m", &model, "--tokens", "4", "--repetitions", "1"]);
     let header = ran.out.lines().next().unwrap();
     assert_eq!(header, "| model | size | params | kernels | threads | test | t/s |");
