@@ -17,15 +17,25 @@ const ANOTHER_TEMPERATURE: f32 = 0.2;
 /// As [`ANOTHER_TEMPERATURE`].
 const ANOTHER_TOP_P: f32 = 0.9;
 
+/// Drawn so near to the most probable, a small model may say the same again and again, to the end of
+/// the context window. This much the makers of Qwen2.5 advise against it.
+const ANOTHER_REPETITION_PENALTY: f32 = 1.1;
+
 /// The advice for another answer to the same question: where nothing is drawn by default, the first
 /// answer would come again.
+///
+/// It is for whoever names no temperature: who does has said how every answer is to be drawn.
 #[must_use]
 pub fn another(advice: &Sampling) -> Sampling {
     if advice.temperature > 0.0 {
         return advice.clone();
     }
-    let (temperature, top_p) = (ANOTHER_TEMPERATURE, ANOTHER_TOP_P);
-    Sampling { temperature, top_p, ..advice.clone() }
+    Sampling {
+        temperature: ANOTHER_TEMPERATURE,
+        top_p: ANOTHER_TOP_P,
+        repetition_penalty: advice.repetition_penalty.max(ANOTHER_REPETITION_PENALTY),
+        ..advice.clone()
+    }
 }
 
 /// Options about how tokens are drawn; what is absent is the model's own advice.
@@ -103,7 +113,12 @@ mod tests {
     fn another_answer_is_drawn_even_where_the_first_one_is_not() {
         let greedy = Sampling { temperature: 0.0, top_k: 7, ..Sampling::default() };
         let drawn = another(&greedy);
-        assert_eq!((drawn.temperature, drawn.top_p, drawn.top_k), (0.2, 0.9, 7));
+        let expected =
+            Sampling { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1, ..greedy.clone() };
+        assert_eq!(drawn, expected);
+        // A model's own advice against repetitions is kept where it goes further.
+        let strict = Sampling { repetition_penalty: 1.3, ..greedy };
+        assert_eq!(another(&strict), Sampling { repetition_penalty: 1.3, ..expected });
         let warm = Sampling { temperature: 0.7, ..Sampling::default() };
         assert_eq!(another(&warm), warm);
     }

@@ -27,7 +27,8 @@ const STDIN_BYTES_MAX: u64 = 1 << 20;
                         beside its weights, else from the catalogue, else one that changes \
                         nothing (temperature 1). The default model takes the most probable \
                         tokens, so that every seed gives the same answer; /retry draws at \
-                        temperature 0.2 and top-p 0.9, unless --temperature says otherwise.")]
+                        temperature 0.2, top-p 0.9 and a repetition penalty of 1.1, unless \
+                        --temperature is given.")]
 pub struct ChatOptions {
     /// Say TEXT, and after it what stands on standard input; print the answer and leave
     #[arg(short, long, value_name = "TEXT")]

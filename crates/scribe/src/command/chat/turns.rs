@@ -78,13 +78,17 @@ impl Talk {
         sampling: Sampling,
         options: &ChatOptions,
     ) -> Result<Self, Failure> {
+        let other = match options.sampling.temperature {
+            Some(_) => sampling.clone(),
+            None => options.sampling.over(&another(&sampling), sampling.seed),
+        };
         let mut talk = Self {
             generator,
             tokenizer: loaded.tokenizer.clone(),
             format: loaded.format.clone(),
             model: loaded.weights.name.clone(),
             seed: sampling.seed,
-            other: options.sampling.over(&another(&sampling), sampling.seed),
+            other,
             first: sampling,
             again: false,
             max_tokens: options.sampling.max_tokens,
@@ -304,10 +308,9 @@ mod tests {
     use crate::command::{Cli, Command};
     use crate::loading::{Located, Outline, SamplingDefaults};
 
-    #[test]
-    fn a_question_that_is_too_long_does_not_block_the_next_one() {
+    /// The tiny model's talk on a command line.
+    fn talk(line: &[&str]) -> Talk {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
-        let line = ["scribe", "chat", "--max-tokens", "2", "--context-tokens", "128"];
         let Some(Command::Chat(options)) = Cli::parse_from(line).command else { panic!("chat") };
         let sampling = SamplingDefaults::default();
         let located = Located { name: "tiny".to_owned(), path, sampling, sha256: None };
@@ -317,7 +320,23 @@ mod tests {
         let (model, tokenizer) = (loaded.weights.model.clone(), loaded.tokenizer.clone());
         let queue = GeneratorOptions { batch, queue: 1 };
         let generator = Generator::start(model, tokenizer, queue).unwrap();
-        let mut talk = Talk::new(generator, &loaded, Sampling::greedy(), &options).unwrap();
+        let sampling = options.sampling.over(&Sampling::greedy(), 5);
+        Talk::new(generator, &loaded, sampling, &options).unwrap()
+    }
+
+    #[test]
+    fn another_answer_is_drawn_as_the_options_say_where_they_name_a_temperature() {
+        let silent = talk(&["scribe", "chat", "--top-p", "0.5"]);
+        assert_eq!(silent.other, Sampling { top_p: 0.5, ..another(&silent.first) });
+        for temperature in ["0", "0.8"] {
+            let told = talk(&["scribe", "chat", "--temperature", temperature]);
+            assert_eq!(told.other, told.first);
+        }
+    }
+
+    #[test]
+    fn a_question_that_is_too_long_does_not_block_the_next_one() {
+        let mut talk = talk(&["scribe", "chat", "--max-tokens", "2", "--context-tokens", "128"]);
         let mut terminal = Terminal::silent();
         talk.say("far too long ".repeat(200));
         let refused = talk.answer(&mut terminal).unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chat::Sampling;
 use chat::context::Overflow;
 use chat::turn::{Prepared, Turn};
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,7 @@ impl Question {
     }
 
     fn turn(self, model: &ServedModel) -> Turn {
+        let sampling = Sampling { seed: random::seed(), ..self.sampling(&model.sampling) };
         let mut messages = Vec::with_capacity(self.messages.len() + 1);
         if !self.system.trim().is_empty() {
             messages.push(Message::new(Role::System, self.system));
@@ -98,16 +100,21 @@ impl Question {
             };
             Message::new(role, entry.content)
         }));
-        let advice = &model.sampling;
-        let mut sampling = if self.again { another(advice) } else { advice.clone() };
-        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
-        sampling.seed = random::seed();
         Turn {
             conversation: Conversation { messages },
             overflow: Overflow::DropOldest,
             max_tokens: self.max_tokens.map(|most| most.min(model.context_tokens())),
             sampling,
             ..Turn::default()
+        }
+    }
+
+    /// How tokens are drawn, but for the seed.
+    fn sampling(&self, advice: &Sampling) -> Sampling {
+        match self.temperature {
+            Some(temperature) => Sampling { temperature, ..advice.clone() },
+            None if self.again => another(advice),
+            None => advice.clone(),
         }
     }
 }
@@ -235,6 +242,21 @@ mod tests {
         // An answer that failed is asked for as if for the first time.
         let question = form.question(vec![Entry::user("a")]).expect("numbers").expect("a question");
         assert!(!question.again);
+    }
+
+    #[test]
+    fn another_answer_is_drawn_as_the_reader_says_where_the_reader_says_anything() {
+        let advice = Sampling { top_k: 7, ..Sampling::greedy() };
+        let sampling = |again, temperature| {
+            Question { again, temperature, ..Question::default() }.sampling(&advice)
+        };
+        assert_eq!(sampling(false, None), advice);
+        assert_eq!(sampling(true, None), another(&advice));
+        for temperature in [0.0, 0.8] {
+            let asked = Sampling { temperature, ..advice.clone() };
+            assert_eq!(sampling(true, Some(temperature)), asked);
+            assert_eq!(sampling(false, Some(temperature)), asked);
+        }
     }
 
     #[test]
