@@ -1,8 +1,8 @@
 //! `scribe serve`: the page and the API, on this machine.
 
 use std::env::VarError;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,6 +20,10 @@ use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
 
 /// Shortest key that is taken: shorter ones can be guessed.
 const KEY_LENGTH_MIN: usize = 16;
+
+/// Longest file with a key, in bytes: keys are far shorter, and what comes out of a pipe or a device
+/// may have no end.
+const KEY_FILE_BYTES_MAX: u64 = 4 << 10;
 
 /// The variable that may hold the key itself.
 const KEY_VARIABLE: &str = "SCRIBE_API_KEY";
@@ -193,10 +197,7 @@ fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<()
 /// The key from the file, else from [`KEY_VARIABLE`]; the text itself goes no further than here.
 pub(super) fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure> {
     let text = match file {
-        // A named pipe is fine here: `--api-key-file <(pass show scribe)`.
-        Some(path) => fs::read_to_string(path).map_err(|error| {
-            Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
-        })?,
+        Some(path) => read_key_file(path)?,
         None => match std::env::var(KEY_VARIABLE) {
             Ok(text) => text,
             Err(VarError::NotPresent) => return Ok(None),
@@ -224,6 +225,24 @@ pub(super) fn read_key(file: Option<&Path>) -> Result<Option<KeyDigest>, Failure
         ));
     }
     Ok(Some(KeyDigest::of(key)))
+}
+
+/// What is in the file with the key. Whoever starts the program names it, so it may be a pipe, as
+/// no other file may: `--api-key-file <(pass show scribe)`.
+fn read_key_file(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(KEY_FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    read.map_err(|error| {
+        Failure::from(error).context(format!("cannot read the key in `{}`", path.display()))
+    })?;
+    if text.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(Failure::usage(
+            format!("`{}` has more than the {KEY_FILE_BYTES_MAX} bytes of a key", path.display()),
+            "name a file with a key alone, such as one of `openssl rand -hex 32`",
+        ));
+    }
+    Ok(text)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -265,6 +284,8 @@ fn open_in_browser(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -287,5 +308,25 @@ mod tests {
         }
         fs::write(&path, "0123456789abcdef\n").unwrap();
         assert!(read_key(Some(&path)).unwrap().unwrap().matches("0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_key_may_come_through_a_pipe_and_no_endless_one_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let read = |bytes: &'static [u8]| {
+            std::thread::scope(|scope| {
+                // Who reads may leave before all is written.
+                scope.spawn(|| fs::write(&path, bytes));
+                read_key(Some(&path))
+            })
+        };
+        assert!(read(b"0123456789abcdef\n").unwrap().unwrap().matches("0123456789abcdef"));
+        let error = format!("{:?}", read(&[b'k'; 1 << 20]).unwrap_err());
+        assert!(error.contains("more than the 4096 bytes of a key"), "{error}");
+        assert!(read_key(Some(Path::new("/dev/zero"))).is_err());
     }
 }
