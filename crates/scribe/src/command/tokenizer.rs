@@ -1,6 +1,7 @@
 //! `scribe tokenizer`: training a tokenizer on text, and looking at what one does.
 
-use std::num::NonZeroUsize;
+use std::io;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -12,7 +13,7 @@ use tokenizer::{Error, SplitRule, TRAINED_TOKENS_MAX, TrainOptions, Trained, Tra
 
 use super::progress::Progress;
 use super::{Failure, Session, input, models};
-use crate::config::{THREADS_MAX, count, whole};
+use crate::config::{THREADS_MAX, count, positive};
 use crate::loading;
 
 /// Longest text that is read from standard input, in bytes.
@@ -67,8 +68,8 @@ pub struct TrainArguments {
     special: Vec<String>,
 
     /// How often two tokens must stand together to become one
-    #[arg(long, value_name = "N", value_parser = whole::<u64>, default_value = "2")]
-    min_frequency: u64,
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "2")]
+    min_frequency: NonZeroU64,
 
     /// How text is cut into words, as the tokenizers of these models do
     #[arg(long, value_enum, value_name = "RULE", default_value_t = SplitName::Gpt2)]
@@ -228,7 +229,7 @@ fn train(session: &mut Session, arguments: &TrainArguments) -> Result<(), Failur
     let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let trainer = Trainer::new(TrainOptions {
         vocabulary: arguments.vocabulary.get(),
-        min_frequency: arguments.min_frequency,
+        min_frequency: arguments.min_frequency.get(),
         special_tokens: arguments.special.clone(),
         split: arguments.split.rule(),
         threads: arguments.threads.unwrap_or_else(cores),
@@ -237,23 +238,18 @@ fn train(session: &mut Session, arguments: &TrainArguments) -> Result<(), Failur
         hint: Some("see `scribe tokenizer train --help`".into()),
         ..Failure::usage(error.to_string(), "")
     })?;
-    // What is wrong with the output shows before the work is done.
-    let folder = arguments.output.parent().filter(|folder| *folder != Path::new(""));
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        return Err(Failure::not_found(
-            format!("there is no folder `{}`", folder.display()),
-            "make it, or name another --output",
-        ));
-    }
+    check_output(&arguments.output)?;
     let (trained, text_bytes) = learn(session, trainer, arguments)?;
-    let tokens = trained.tokenizer()?.vocabulary_len();
-    folder::land_bytes(&RealDisk, &arguments.output, trained.json().as_bytes())?;
+    let json = trained.json();
+    // No file lands that could not be read again.
+    let tokens = tokenizer::Tokenizer::from_json(json.as_bytes())?.vocabulary_len();
+    folder::land_bytes(&RealDisk, &arguments.output, json.as_bytes())?;
     let asked = arguments.vocabulary.get();
     if tokens < asked {
         session.terminal.warn(format_args!(
             "{tokens} tokens instead of {asked}: no other pair occurs {} times or more; give more \
              text, a smaller --vocabulary or a smaller --min-frequency",
-            arguments.min_frequency.max(1)
+            arguments.min_frequency
         ));
     }
     if session.terminal.wants_json() {
@@ -273,6 +269,24 @@ fn train(session: &mut Session, arguments: &TrainArguments) -> Result<(), Failur
     Ok(())
 }
 
+/// Refuses an output that cannot be written, before the work is done.
+fn check_output(output: &Path) -> Result<(), Failure> {
+    if output.is_dir() {
+        return Err(Failure::usage(
+            format!("`{}` is a folder", output.display()),
+            "name a file to write with --output, such as tokenizer.json",
+        ));
+    }
+    let folder = output.parent().filter(|folder| *folder != Path::new(""));
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => Err(Failure::not_found(
+            format!("there is no folder `{}`", folder.display()),
+            "make it, or name another --output",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Reads the files and learns, showing progress; returns how many bytes of text there were, too.
 fn learn(
     session: &mut Session,
@@ -290,12 +304,7 @@ fn learn(
             read = bytes;
             progress.advance(done + bytes);
         });
-        fed.map_err(|error| match &error {
-            Error::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Failure::not_found(error.to_string(), "name files of text")
-            }
-            _ => Failure::from(error),
-        })?;
+        fed.map_err(|error| cannot_read(error, "name files of text"))?;
         done += read;
     }
     progress.begin_tokens("learning tokens", arguments.vocabulary.get() as u64);
@@ -404,10 +413,17 @@ impl Which {
 /// Reads a tokenizer.json.
 pub(super) fn read_file(path: &Path) -> Result<tokenizer::Tokenizer, Failure> {
     tokenizer::Tokenizer::from_file(path).map_err(|error| match &error {
-        Error::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Failure::not_found(error.to_string(), "name a tokenizer.json")
-        }
-        Error::Read { .. } => error.into(),
+        Error::Read { .. } => cannot_read(error, "name a tokenizer.json"),
         _ => Failure::from(error).context(format!("cannot use `{}`", path.display())),
     })
+}
+
+/// The failure to read a file; `hint` says what to name where there is none.
+fn cannot_read(error: Error, hint: &str) -> Failure {
+    match &error {
+        Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Failure::not_found(error.to_string(), hint)
+        }
+        _ => error.into(),
+    }
 }

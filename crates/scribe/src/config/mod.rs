@@ -8,7 +8,7 @@ pub mod file;
 pub mod sampling;
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -127,6 +127,11 @@ pub(crate) fn count<const MOST: usize>(text: &str) -> Result<NonZeroUsize, Strin
 /// Reads a number that has no sign.
 pub(crate) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim().parse().map_err(|_| "it must be a whole number, 0 or larger".to_owned())
+}
+
+/// Reads a number from 1 on.
+pub(crate) fn positive(text: &str) -> Result<NonZeroU64, String> {
+    text.trim().parse().map_err(|_| "it must be a whole number, 1 or larger".to_owned())
 }
 
 /// Reads what an environment variable says of an option that is on or off.

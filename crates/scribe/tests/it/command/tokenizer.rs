@@ -71,6 +71,7 @@ fn what_the_text_does_not_allow_is_told() {
         (&["--vocabulary", "0"], 2, "from 1 to 524288"),
         (&["--vocabulary", "300", "--special", ""], 2, "is empty"),
         (&["--vocabulary", "300", "--split", "gpt5"], 2, "llama3"),
+        (&["--vocabulary", "300", "--min-frequency", "0"], 2, "1 or larger"),
         (&["--vocabulary", "300", "absent.txt"], 3, "cannot read absent.txt"),
         (&["--vocabulary", "300", "."], 1, "a folder"),
     ] {
@@ -88,6 +89,10 @@ fn what_the_text_does_not_allow_is_told() {
     let ran = run("new.json");
     assert!(ran.code == 1 && ran.err.contains("no text to learn from"), "{}", ran.err);
     assert!(!scribe.folder().join("new.json").exists());
+    // What is wrong with the output is told before the files are looked at.
+    fs::write(scribe.folder().join("bad.txt"), b"\xff").unwrap();
+    let ran = run(".");
+    assert!(ran.code == 2 && ran.err.contains("`.` is a folder"), "{}", ran.err);
     let ran = run("absent/new.json");
     assert!(ran.code == 3 && ran.err.contains("there is no folder `absent`"), "{}", ran.err);
 }
