@@ -86,13 +86,28 @@ impl Terminal {
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// One line of the result.
+    /// One line of the result. Names and words of files may stand in it: on a terminal, what would
+    /// steer that is shown with escapes; a pipe gets every byte.
     ///
     /// # Errors
     ///
     /// The writer's, a closed pipe among them.
     pub fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        let line = line.to_string();
+        let line = self.on_screen(&line, steady);
         writeln!(self.out, "{line}")
+    }
+
+    /// One line of the result as [`line`](Self::line), in bold where standard output shows it.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, a closed pipe among them.
+    pub fn heading(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        let line = line.to_string();
+        let line = self.on_screen(&line, steady);
+        let style = if self.paint_out { BOLD } else { Style::new() };
+        writeln!(self.out, "{style}{line}{style:#}")
     }
 
     /// A piece of the result, shown at once. Whoever wrote it, on a terminal it is text and nothing
@@ -102,7 +117,7 @@ impl Terminal {
     ///
     /// The writer's, a closed pipe among them.
     pub fn piece(&mut self, text: &str) -> io::Result<()> {
-        let text = if self.screen { without_controls(text) } else { text.into() };
+        let text = self.on_screen(text, without_controls);
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -114,7 +129,8 @@ impl Terminal {
     /// The writer's, a closed pipe among them.
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
-        self.line(text)
+        let text = self.on_screen(&text, steady_json);
+        writeln!(self.out, "{text}")
     }
 
     /// One event of a result that comes over time, as one line of JSON.
@@ -124,7 +140,8 @@ impl Terminal {
     /// The writer's, a closed pipe among them.
     pub fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string(value).map_err(io::Error::other)?;
-        self.line(text)?;
+        let text = self.on_screen(&text, steady_json);
+        writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
@@ -152,8 +169,7 @@ impl Terminal {
             line.trim_end().to_owned()
         };
         let head = lay(&mut header.iter().copied());
-        let head = self.on_out(BOLD, &head);
-        self.line(head)?;
+        self.heading(head)?;
         for row in rows {
             self.line(lay(&mut row.iter().map(String::as_str)))?;
         }
@@ -218,19 +234,18 @@ impl Terminal {
         self.options.verbosity
     }
 
-    /// `text` in bold where standard output shows it.
-    #[must_use]
-    pub fn bold(&self, text: &str) -> String {
-        self.on_out(BOLD, text)
-    }
-
     fn talk(&mut self, message: impl fmt::Display) {
         // Nobody is left to be told that standard error is closed.
         let _ = writeln!(self.err, "{message}");
     }
 
-    fn on_out(&self, style: Style, text: &str) -> String {
-        if self.paint_out { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    /// The text as a terminal is to have it, where standard output is one.
+    fn on_screen<'text>(
+        &self,
+        text: &'text str,
+        tame: fn(&'text str) -> Cow<'text, str>,
+    ) -> Cow<'text, str> {
+        if self.screen { tame(text) } else { Cow::Borrowed(text) }
     }
 
     fn on_err(&self, style: Style, text: &str) -> String {
@@ -254,9 +269,19 @@ fn without_controls(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown.collect())
 }
 
-/// Talk that may tell of files and their names, with escapes for every control character but the
-/// end of a line and the tab, and for those that turn the direction of what follows.
+/// Text that may tell of files and their names, with escapes for every character that steers.
 fn steady(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c.escape_unicode().to_string())
+}
+
+/// JSON with escapes of its own for every character that steers: those are in strings alone.
+fn steady_json(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+/// The text with `escape` in place of every control character but the end of a line and the tab, and
+/// of those that turn the direction of what follows.
+fn escaped(text: &str, escape: fn(char) -> String) -> Cow<'_, str> {
     let steers = |c: char| {
         let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -267,7 +292,7 @@ fn steady(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::new();
     for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if steers(c) { shown.push_str(&escape(c)) } else { shown.push(c) }
     }
     Cow::Owned(shown)
 }
@@ -303,6 +328,8 @@ fn tenths(number: u64, unit: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -336,6 +363,48 @@ mod tests {
             "a\tb\n\u{fffd}]52;c;aGk=\u{fffd}\u{fffd}[2J\u{fffd}2J\u{fffd}\u{fffd}é"
         );
         assert!(matches!(without_controls("plain\n"), Cow::Borrowed(_)));
+    }
+
+    /// Everything that was written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written on a terminal, or on a pipe, that shows color.
+    fn shown(screen: bool, show: fn(&mut Terminal) -> io::Result<()>) -> String {
+        let written = Written::default();
+        let out = Box::new(written.clone());
+        let mut terminal = Terminal { screen, paint_out: true, out, ..Terminal::silent() };
+        show(&mut terminal).unwrap();
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn results_cannot_steer_a_terminal_and_a_pipe_gets_every_byte() {
+        const HOSTILE: &str = "a\t\x1b[2J\n\u{9b}2J\u{202e}é";
+        const TAME: &str = "a\t\\u{1b}[2J\n\\u{9b}2J\\u{202e}é";
+        assert_eq!(shown(true, |t| t.line(HOSTILE)), format!("{TAME}\n"));
+        assert_eq!(shown(false, |t| t.line(HOSTILE)), format!("{HOSTILE}\n"));
+        assert_eq!(shown(true, |t| t.heading(HOSTILE)), format!("\x1b[1m{TAME}\x1b[0m\n"));
+        let table = shown(true, |t| t.table(&["N"], &[vec![HOSTILE.to_owned()]]));
+        assert!(table.contains(TAME) && !table.contains("\x1b[2J"), "{table:?}");
+        for show in [|t: &mut Terminal| t.json(&HOSTILE), |t: &mut Terminal| t.json_line(&HOSTILE)]
+        {
+            let (screen, pipe) = (shown(true, show), shown(false, show));
+            assert_eq!(screen, "\"a\\t\\u001b[2J\\n\\u009b2J\\u202eé\"\n");
+            assert_eq!(pipe, "\"a\\t\\u001b[2J\\n\u{9b}2J\u{202e}é\"\n");
+            assert_eq!(serde_json::from_str::<String>(&screen).unwrap(), HOSTILE);
+        }
     }
 
     #[test]

@@ -307,7 +307,7 @@ fn show(session: &mut Session, library: &Library, name: &str) -> Result<(), Fail
         })?;
         return Ok(());
     }
-    terminal.line(terminal.bold(name))?;
+    terminal.heading(name)?;
     if let Some(entry) = entry {
         terminal.line(format_args!("  {}", entry.title))?;
         terminal.line(format_args!("  license   {}", entry.license))?;
