@@ -86,7 +86,6 @@ pub struct EngineOptions {
     #[arg(long, env = "SCRIBE_CACHE_BYTES", value_name = "SIZE", hide_env_values = true,
           help_heading = ENGINE)]
     pub cache_bytes: Option<ByteSize>,
-
 }
 
 /// The option of the commands that write conversations.

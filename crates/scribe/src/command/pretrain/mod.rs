@@ -74,7 +74,7 @@ pub(super) fn run(session: &mut Session, options: &PretrainOptions) -> Result<()
     let Some(folder) = options.run.as_deref().filter(|_| !options.dry_run) else {
         return estimate::show(session, &recipe, &device);
     };
-    let sources = sources(&recipe)?;
+    let sources = sources(session, &recipe)?;
     let run = RunFolder::open(folder, &recipe)?;
     prepare(session, &run, &recipe, sources, &device)?;
 
@@ -114,7 +114,8 @@ fn tell(
         terminal.json(report)?;
     } else if let (true, Some(model)) = (report.finished, &report.model) {
         for sample in report.samples {
-            terminal.line(format_args!("{}{}\n", terminal.bold(&sample.prompt), sample.text))?;
+            terminal.heading(&sample.prompt)?;
+            terminal.piece(&format!("{}\n\n", sample.text))?;
         }
         terminal.line(model.display())?;
     }
@@ -129,19 +130,27 @@ fn tell(
     Err(Failure::silent(Exit::Interrupted))
 }
 
-/// The sources of the recipe as the corpus reads them.
-fn sources(recipe: &Recipe) -> Result<Vec<Source>, Failure> {
-    recipe.corpus.sources.iter().map(source).collect()
+/// The sources of the recipe as the corpus reads them; sets are fetched if they are not here.
+fn sources(session: &mut Session, recipe: &Recipe) -> Result<Vec<Source>, Failure> {
+    recipe.corpus.sources.iter().map(|source| open_source(session, source)).collect()
 }
 
-fn source(recipe: &SourceRecipe) -> Result<Source, Failure> {
-    let Some(path) = &recipe.path else {
-        let set = recipe.set.as_deref().unwrap_or_default();
-        return Err(Failure::not_found(
-            format!("there is no public set called `{}`", artifacts::shown(set)),
-            "give a `path` instead",
-        ));
+fn open_source(session: &mut Session, recipe: &SourceRecipe) -> Result<Source, Failure> {
+    let mut source = match (&recipe.path, &recipe.set) {
+        (Some(path), _) => source_of_path(path)?,
+        (None, set) => {
+            super::corpus::open_set(session, set.as_deref().unwrap_or_default())?.source()
+        }
     };
+    source.kind = recipe.kind;
+    if let Some(column) = &recipe.column {
+        source.column.clone_from(column);
+    }
+    source.weight = recipe.weight()?;
+    Ok(source)
+}
+
+fn source_of_path(path: &Path) -> Result<Source, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there is no text at `{}`", path.display()),
@@ -149,12 +158,7 @@ fn source(recipe: &SourceRecipe) -> Result<Source, Failure> {
         ));
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    let mut source = Source { kind: recipe.kind, ..Source::text(name, path) };
-    if let Some(column) = &recipe.column {
-        source.column.clone_from(column);
-    }
-    source.weight = recipe.weight()?;
-    Ok(source)
+    Ok(Source::text(name, path))
 }
 
 /// Makes the tokenizer and the corpus of the run, where they are not there.
