@@ -6,6 +6,8 @@
 //! 3. [`MemoryPlan`]: what a model and its batch will take, known from its [`Outline`] alone.
 //! 4. [`Batch`]: [`SequenceRequest`]s are let in, each [`step`](Batch::step) brings [`Event`]s.
 //! 5. [`Sampling`]: how each token is drawn.
+//! 6. [`trainable::Trainable`]: a model that learns; [`export::Export`]: a checkpoint written anew
+//!    for other programs.
 //!
 //! This crate never sees text. What a sequence gets depends on its own request alone: not on what
 //! else runs in the batch, on chunks, caches or threads.
@@ -42,6 +44,7 @@ mod block;
 mod checkpoint;
 pub mod config;
 mod error;
+pub mod export;
 mod gpt;
 mod inventory;
 mod memory;
