@@ -68,6 +68,17 @@ impl Merges {
         Self { starts, rows: ranked.into_iter().map(|(_, merge)| merge).collect(), byte_tokens }
     }
 
+    /// The pairs in rank order, left and right.
+    pub(crate) fn in_order(&self) -> Vec<(u32, u32)> {
+        let left = |row: usize| self.starts.partition_point(|&start| start as usize <= row) - 1;
+        let row = |(row, merge): (usize, &Merge)| {
+            (merge.rank, (u32::try_from(left(row)).unwrap_or(u32::MAX), merge.right))
+        };
+        let mut ranked: Vec<(u32, (u32, u32))> = self.rows.iter().enumerate().map(row).collect();
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, pair)| pair).collect()
+    }
+
     /// Appends the tokens of `word` to `tokens`.
     ///
     /// Positions inside a word are 32 bits: a word of over 1 GiB is cut there.

@@ -69,6 +69,15 @@ pub enum Error {
         known: &'static str,
     },
 
+    /// A tokenizer has something that a layout of files has no words for.
+    #[error("{what} cannot hold {feature}; choose another layout")]
+    Unwritable {
+        /// What is to be written.
+        what: &'static str,
+        /// What it cannot say.
+        feature: String,
+    },
+
     /// The parts of a tokenizer contradict each other.
     #[error("the tokenizer is damaged: {problem}; download it again")]
     Invalid {

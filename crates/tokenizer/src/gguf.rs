@@ -14,7 +14,7 @@ use crate::vocabulary::{
 };
 
 /// The rules by the names that `tokenizer.ggml.pre` may have.
-const RULES: &[(&str, SplitRule, Normalization)] = &[
+pub(crate) const RULES: &[(&str, SplitRule, Normalization)] = &[
     ("gpt-2", SplitRule::Gpt2, Normalization::None),
     ("smollm", SplitRule::SmolLm, Normalization::None),
     ("starcoder", SplitRule::SmolLm, Normalization::None),
@@ -26,14 +26,15 @@ const RULES: &[(&str, SplitRule, Normalization)] = &[
 ];
 
 /// [`RULES`] in words.
-const RULES_KNOWN: &str =
+pub(crate) const RULES_KNOWN: &str =
     "gpt-2, smollm, starcoder, llama-bpe, llama3, llama-v3, qwen2, deepseek-r1-qwen";
 
 /// The values of `tokenizer.ggml.token_type`.
+pub(crate) const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
+pub(crate) const CONTROL: i64 = 3;
+pub(crate) const USER_DEFINED: i64 = 4;
+pub(crate) const UNUSED: i64 = 5;
 
 /// Reads the vocabulary and what belongs to it.
 pub(crate) fn read(metadata: &Metadata) -> Result<(Vocabulary, Extras), Error> {

@@ -172,6 +172,11 @@ impl Tokenizer {
         self.inner.extras.chat_template.as_deref()
     }
 
+    /// The vocabulary, for those who write it.
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.inner.vocabulary
+    }
+
     /// The token that chat templates call `bos_token`.
     pub(crate) fn beginning_in_templates(&self) -> Option<u32> {
         self.inner.extras.beginning_in_templates

@@ -299,6 +299,36 @@ impl Vocabulary {
         self.strips.get(&token).copied().unwrap_or_default()
     }
 
+    /// Whether words that are tokens go before merging.
+    pub(crate) fn ignores_merges(&self) -> bool {
+        self.whole_words.is_some()
+    }
+
+    /// Whether every token that text can make comes of merging its bytes, too: then it makes no
+    /// difference whether words that are tokens go before merging.
+    pub(crate) fn merges_make_all_words(&self) -> bool {
+        let mut made = Vec::new();
+        let words = self.split;
+        (0..self.len_u32()).filter(|&token| self.kind(token) == Kind::Text).all(|token| {
+            let Ok(text) = std::str::from_utf8(self.stored(token)) else { return true };
+            // What the rule cuts is never looked up whole.
+            if words.words(text).nth(1).is_some() {
+                return true;
+            }
+            made.clear();
+            self.merges.encode_word(text.as_bytes(), &mut made);
+            made == [token]
+        })
+    }
+
+    /// How a token is spelled in files: its bytes in disguise, or its name.
+    pub(crate) fn spelled(&self, token: u32) -> String {
+        match self.kind(token) {
+            Kind::Text => self.stored(token).iter().copied().map(byte_level::char_of).collect(),
+            _ => String::from_utf8_lossy(self.stored(token)).into_owned(),
+        }
+    }
+
     /// The token of a whole word, where such go before merging.
     pub(crate) fn whole_word(&self, word: &[u8]) -> Option<u32> {
         self.whole_words.as_ref()?.get(word).copied()

@@ -1,6 +1,7 @@
 //! The tokenizer through its public interface, against published implementations and golden files.
 
 mod conversations;
+mod export;
 mod files;
 mod generated;
 mod oracle;
