@@ -197,6 +197,21 @@ fn conversations_are_learned_where_the_assistant_speaks() {
 }
 
 #[test]
+fn the_conversations_of_the_project_are_whole_and_without_duplicates() {
+    let workshop = Workshop::new();
+    let source = Source::conversations("conversations", fixture("conversations"));
+    let options = BuildOptions { bad_rows: BadRows::Refused, ..BuildOptions::new(vec![source]) };
+    let (report, _) = workshop.build("out", &options);
+    let source = &report.sources[0];
+    assert_eq!((source.rows.rows, source.documents), (339, 339), "{report}");
+    assert_eq!((source.rows.files, source.rows.files_passed_over), (1, 1));
+    let learned = report.train.tokens - report.train.silent_tokens;
+    assert!(learned > report.train.tokens / 3, "{report}");
+    let bytes = std::fs::metadata(fixture("conversations/conversations.jsonl")).unwrap().len();
+    assert!(bytes < 150_000, "{bytes}");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_sentence_and_leaves_nothing() {
     let workshop = Workshop::new();
     let build = |options: &BuildOptions| {
