@@ -1,30 +1,27 @@
 //! From sources to a folder of shards: the whole way of a document, on one screen.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder::{self, NewFolder};
-use tokenizer::{ChatFormat, Tokenizer};
+use tokenizer::Tokenizer;
 
-use crate::clean::{self, CleanOptions};
+use crate::clean::CleanOptions;
 use crate::deduplicate::{DeduplicateOptions, Deduplicator};
-use crate::demonstration::{self, Encoded};
+use crate::demonstration::Encoded;
 use crate::folder::{
     FACTS_FILE, REPORT_FILE, REPORT_TEXT_FILE, SHARDS_MAX, VERSION, shard_name, tokenizer_digest,
 };
-use crate::language::{self, Language};
+use crate::language::Language;
+use crate::prepare::{Portion, Prepared, Preparer};
 use crate::shard::{SHARD_TOKENS_MAX, ShardBuilder};
-use crate::sources::{BadRows, RowKind, Rows, refuse};
+use crate::sources::{BadRows, Rows, refuse};
 use crate::split::PPM;
-use crate::{
-    BadRow, Content, Corpus, Document, DropReason, Error, Facts, Fingerprint, Report, Source,
-    SourceReport, Split, SplitReport,
-};
+use crate::{BadRow, Corpus, Error, Facts, Report, Source, SourceReport, Split, SplitReport};
 
 /// The most sources of a corpus.
 pub const SOURCES_MAX: usize = 1_024;
-/// Rows between two calls of the progress function.
-const PROGRESS_ROWS: u64 = 256;
 
 /// How a corpus is made.
 #[derive(Clone, Debug)]
@@ -33,7 +30,7 @@ pub struct BuildOptions {
     pub sources: Vec<Source>,
     /// What is required of a text.
     pub clean: CleanOptions,
-    /// The languages that are kept; empty keeps all. A guess: see [`language`].
+    /// The languages that are kept; empty keeps all. A guess: see [`crate::language`].
     pub languages: Vec<Language>,
     /// What counts as a duplicate.
     pub deduplicate: DeduplicateOptions,
@@ -45,6 +42,8 @@ pub struct BuildOptions {
     pub shard_tokens: usize,
     /// What to do about bad rows.
     pub bad_rows: BadRows,
+    /// Threads that clean and encode documents; their number changes nothing.
+    pub threads: NonZeroUsize,
 }
 
 impl BuildOptions {
@@ -60,6 +59,7 @@ impl BuildOptions {
             validation_ppm: 10_000,
             shard_tokens: 1 << 24,
             bad_rows: BadRows::Counted,
+            threads: NonZeroUsize::MIN,
         }
     }
 
@@ -97,8 +97,8 @@ pub struct Progress<'a> {
 impl Corpus {
     /// Builds a corpus and writes it whole into a folder that is not there yet.
     ///
-    /// The same options, files and tokenizer give the same bytes. Memory: one document, the shard of
-    /// each split, and what the duplicates take (see [`crate::deduplicate`]).
+    /// The same options, files and tokenizer give the same bytes. Memory: a few MiB of documents, the
+    /// shard of each split, and what the duplicates take (see [`crate::deduplicate`]).
     ///
     /// # Errors
     ///
@@ -125,9 +125,7 @@ impl Corpus {
 struct Build<'a, 'disk> {
     options: &'a BuildOptions,
     tokenizer: &'a Tokenizer,
-    /// How conversations are written, where a source has them.
-    format: Option<ChatFormat>,
-    end_of_text: Option<u32>,
+    preparer: Preparer<'a>,
     vocabulary: u32,
     folder: &'a mut NewFolder<'disk>,
     deduplicator: Deduplicator,
@@ -141,12 +139,6 @@ impl<'a, 'disk> Build<'a, 'disk> {
         tokenizer: &'a Tokenizer,
         folder: &'a mut NewFolder<'disk>,
     ) -> Result<Self, Error> {
-        let has_conversations =
-            options.sources.iter().any(|source| source.kind == RowKind::Conversation);
-        let format = match has_conversations {
-            true => Some(ChatFormat::detect(tokenizer)?.format),
-            false => None,
-        };
         let vocabulary = u32::try_from(tokenizer.vocabulary_len()).map_err(|_| Error::Option {
             option: "the vocabulary",
             found: format!("{} tokens", tokenizer.vocabulary_len()),
@@ -156,8 +148,7 @@ impl<'a, 'disk> Build<'a, 'disk> {
         Ok(Self {
             options,
             tokenizer,
-            format,
-            end_of_text: end_of_text(tokenizer),
+            preparer: Preparer::new(options, tokenizer)?,
             vocabulary,
             folder,
             deduplicator: Deduplicator::new(options.deduplicate),
@@ -186,7 +177,7 @@ impl<'a, 'disk> Build<'a, 'disk> {
             version: VERSION,
             vocabulary: self.vocabulary,
             tokenizer: tokenizer_digest(self.tokenizer),
-            end_of_text: self.end_of_text,
+            end_of_text: self.preparer.end_of_text(),
             train: report.train.clone(),
             validation: report.validation.clone(),
         };
@@ -202,104 +193,71 @@ impl<'a, 'disk> Build<'a, 'disk> {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<SourceReport, Error> {
         let mut report = SourceReport { name: source.name.clone(), ..SourceReport::default() };
-        let rows = source.read(self.options.bad_rows, &mut |document, rows| {
-            if rows.rows % PROGRESS_ROWS == 0 {
-                let tokens = self.train.tokens() + self.validation.tokens();
-                progress(Progress { source: &source.name, rows: rows.rows, tokens });
+        let mut portion = Portion::default();
+        let bad_rows = self.options.bad_rows;
+        let mut rows = source.read(bad_rows, &mut |document, rows| {
+            portion.push(document);
+            if portion.is_full() {
+                self.take(source, &mut portion, rows, &mut report)?;
+                progress(self.progress(source, rows));
             }
-            self.take(source, document, rows, &mut report)
+            Ok(())
         })?;
+        self.take(source, &mut portion, &mut rows, &mut report)?;
+        progress(self.progress(source, &rows));
         report.rows = rows;
-        let tokens = self.train.tokens() + self.validation.tokens();
-        progress(Progress { source: &source.name, rows: report.rows.rows, tokens });
         Ok(report)
     }
 
-    /// The way of one document: clean, asked for, chosen, new, in tokens, in the shard of its split.
+    fn progress<'s>(&self, source: &'s Source, rows: &Rows) -> Progress<'s> {
+        let tokens = self.train.tokens() + self.validation.tokens();
+        Progress { source: &source.name, rows: rows.rows, tokens }
+    }
+
+    /// Prepares the documents of a portion, and puts those that are new into the shards, in order.
     fn take(
         &mut self,
         source: &Source,
-        mut document: Document,
+        portion: &mut Portion,
         rows: &mut Rows,
         report: &mut SourceReport,
     ) -> Result<(), Error> {
-        self.clean(&mut document.content);
-        let text = document.content.text();
-        let fingerprint = Fingerprint::of(&text);
-        let split = Split::of(&fingerprint, self.options.validation_ppm);
-        let copies = match split {
-            Split::Train => source.weight.copies(&fingerprint),
-            Split::Validation => source.weight.copies(&fingerprint).min(1),
-        };
-        let dropped = self
-            .judge(&document.content, &text)
-            .or_else(|| (copies == 0).then_some(DropReason::Weight));
-        let unseen = match dropped {
-            Some(reason) => Err(reason),
-            None => self.deduplicator.look_up(&fingerprint, &text),
-        };
-        let unseen = match unseen {
-            Ok(unseen) => unseen,
-            Err(reason) => {
-                *report.dropped.entry(reason).or_default() += 1;
-                return Ok(());
+        let prepared = self.preparer.prepare_all(portion, source.weight, &self.deduplicator);
+        for document in prepared {
+            // Those of its own portion were not known when it was prepared.
+            let unseen = document.and_then(|document| {
+                self.deduplicator.look_again(&document.unseen).map(|()| document)
+            });
+            match unseen {
+                Ok(document) => self.keep(document, rows, report)?,
+                Err(reason) => *report.dropped.entry(reason).or_default() += 1,
             }
-        };
-        let Some(encoded) = self.encode(&document.content) else {
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        document: Prepared,
+        rows: &mut Rows,
+        report: &mut SourceReport,
+    ) -> Result<(), Error> {
+        let Some(encoded) = document.encoded else {
             refuse(self.options.bad_rows, &document.place, BadRow::Unwritable)?;
             rows.add_bad(&document.place, BadRow::Unwritable);
             return Ok(());
         };
-        self.deduplicator.remember(&unseen);
+        self.deduplicator.remember(&document.unseen);
+        let copies = document.copies;
         report.documents += 1;
         report.copies += u64::from(copies);
-        report.text_bytes += text.len() as u64;
+        report.text_bytes += document.text_bytes;
         report.tokens += encoded.tokens.len() as u64 * u64::from(copies);
-        let writer = match split {
+        let writer = match document.split {
             Split::Train => &mut self.train,
             Split::Validation => &mut self.validation,
         };
         (0..copies).try_for_each(|_| writer.push(&encoded, self.folder))
-    }
-
-    fn clean(&self, content: &mut Content) {
-        match content {
-            Content::Text(text) => *text = clean::clean(text),
-            Content::Conversation(conversation) => {
-                for message in &mut conversation.messages {
-                    message.content = clean::clean(&message.content);
-                }
-            }
-        }
-    }
-
-    /// Why a clean document is not wanted, if it is not.
-    fn judge(&self, content: &Content, text: &str) -> Option<DropReason> {
-        let fault = match content {
-            Content::Text(text) => clean::judge(text, &self.options.clean),
-            Content::Conversation(conversation) => (!demonstration::has_answer(conversation))
-                .then_some(DropReason::NoAnswer)
-                .or_else(|| clean::judge(text, &CleanOptions { characters_min: 0 })),
-        };
-        let languages = &self.options.languages;
-        let is_foreign = || !languages.is_empty() && !languages.contains(&language::guess(text));
-        fault.or_else(|| is_foreign().then_some(DropReason::Language))
-    }
-
-    /// The tokens of a document; none where its chat format cannot write it, or there are none.
-    fn encode(&self, content: &Content) -> Option<Encoded> {
-        let encoded = match (content, &self.format) {
-            (Content::Conversation(conversation), Some(format)) => {
-                demonstration::encode(conversation, self.tokenizer, format).ok()?
-            }
-            (content, _) => {
-                let mut tokens: Vec<u32> = self.tokenizer.beginning_of_text().into_iter().collect();
-                tokens.extend(self.tokenizer.encode(&content.text()));
-                tokens.extend(self.end_of_text);
-                Encoded { tokens, silent: Vec::new() }
-            }
-        };
-        (!encoded.tokens.is_empty()).then_some(encoded)
     }
 }
 
@@ -350,15 +308,6 @@ impl SplitWriter {
     fn tokens(&self) -> u64 {
         self.report.tokens
     }
-}
-
-/// The token that ends a text that is not a conversation: the model's own, or else the one that ends
-/// a turn.
-fn end_of_text(tokenizer: &Tokenizer) -> Option<u32> {
-    ["<|endoftext|>", "<|end_of_text|>"]
-        .into_iter()
-        .find_map(|name| tokenizer.special(name))
-        .or_else(|| tokenizer.end_of_turn().first().copied())
 }
 
 /// What became of all documents where none is left.

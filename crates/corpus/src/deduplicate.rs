@@ -121,6 +121,21 @@ impl Deduplicator {
         Ok(Unseen { half, signature })
     }
 
+    /// Refuses a document that was looked up before, where one like it was remembered since.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deduplicator::look_up`].
+    pub fn look_again(&self, unseen: &Unseen) -> Result<(), DropReason> {
+        if self.exact.contains(&unseen.half) {
+            return Err(DropReason::Duplicate);
+        }
+        match unseen.signature.is_some_and(|signature| self.is_near(&signature)) {
+            true => Err(DropReason::NearDuplicate),
+            false => Ok(()),
+        }
+    }
+
     /// Remembers a document that is kept, where there is room.
     pub fn remember(&mut self, unseen: &Unseen) {
         let mut is_remembered =

@@ -49,6 +49,18 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Bytes of all that it says.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Conversation(conversation) => {
+                conversation.messages.iter().map(|message| message.content.len()).sum()
+            }
+        }
+    }
+}
+
 /// The words of a text: runs of letters and digits.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())

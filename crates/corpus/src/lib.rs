@@ -10,7 +10,7 @@
 //! 6. A [`Loader`] reads the shards in batches, in an order that a seed decides.
 //!
 //! The crate gets paths and readers; it fetches nothing. The same sources, options and tokenizer
-//! give the same bytes.
+//! give the same bytes, on any number of threads.
 //!
 //! ```
 //! use corpus::{BuildOptions, Corpus, LoaderOptions, Packing, Source, Split};
@@ -56,7 +56,9 @@ mod folder;
 mod loader;
 mod mix;
 mod permutation;
+mod prepare;
 mod report;
+mod threads;
 
 pub use build::{BuildOptions, Progress, SOURCES_MAX};
 pub use document::{Content, Document, Fingerprint, Place};

@@ -143,6 +143,37 @@ fn the_same_sources_give_the_same_bytes_and_validation_does_not_depend_on_order(
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let workshop = Workshop::new();
+    // More than one portion, duplicates near and far, bad rows, rows that cannot be written.
+    let mut rows: Vec<String> = sentences(1_500)
+        .iter()
+        .map(|text| serde_json::json!({"prompt": "Say it.", "completion": text}).to_string())
+        .collect();
+    for at in [3, 700, 1_100, 1_499] {
+        rows.insert(at, rows[at - 2].to_uppercase().replace("PROMPT", "prompt"));
+        rows.insert(at, rows[at / 2].clone());
+        rows.insert(at, r#"{"messages": [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]}"#.to_owned());
+    }
+    let talk = Source::conversations("talk", workshop.rows("talk", &rows.join("\n")).path);
+    let sources = vec![talk, Source::text("messages", fixture("state-of-the-union"))];
+    let build = |threads: usize| {
+        let threads = threads.try_into().unwrap();
+        let name = format!("out-{threads}");
+        let options =
+            BuildOptions { shard_tokens: 9_000, threads, ..BuildOptions::new(sources.clone()) };
+        let (report, _) = workshop.build(&name, &options);
+        (report, std::fs::read(workshop.path(&name).join("MANIFEST.json")).unwrap())
+    };
+    let one = build(1);
+    let talk = &one.0.sources[0];
+    assert!(talk.dropped[&DropReason::Duplicate] >= 4 && talk.rows.bad_rows() > 0, "{}", one.0);
+    for threads in [2, 3, 8] {
+        assert!(build(threads) == one, "{threads}");
+    }
+}
+
+#[test]
 fn weights_repeat_and_choose() {
     let workshop = Workshop::new();
     let texts = sentences(200);

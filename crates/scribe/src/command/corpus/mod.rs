@@ -2,7 +2,9 @@
 
 mod source;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use corpus::clean::CleanOptions;
@@ -16,7 +18,7 @@ use tokenizer::Tokenizer;
 
 use super::progress::Progress;
 use super::{Exit, Failure, Session, tokenizer as tokenizers};
-use crate::config::{count, whole};
+use crate::config::{THREADS_MAX, count, whole};
 use crate::fetch::data::{Set, SetCatalogue, SetEntry, Sets};
 use crate::loading;
 use crate::terminal::bytes_for_people;
@@ -100,7 +102,12 @@ pub struct BuildArguments {
     /// Most tokens of a file of the corpus
     #[arg(long, value_name = "N", value_parser = count::<SHARD_TOKENS_MAX>,
           default_value = "16777216")]
-    shard_tokens: std::num::NonZeroUsize,
+    shard_tokens: NonZeroUsize,
+
+    /// Threads that clean and encode; their number changes nothing [default: one per core]
+    #[arg(long, env = "SCRIBE_THREADS", value_name = "N", hide_env_values = true,
+          value_parser = count::<THREADS_MAX>)]
+    threads: Option<NonZeroUsize>,
 }
 
 /// What the rows of a source are.
@@ -181,6 +188,7 @@ pub(super) fn run(session: &mut Session, command: CorpusCommand) -> Result<(), F
 
 impl BuildArguments {
     fn options(&self, sources: Vec<Source>) -> BuildOptions {
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let languages = self.languages.iter().map(|language| match language {
             LanguageName::En => Language::English,
             LanguageName::Fr => Language::French,
@@ -195,6 +203,7 @@ impl BuildArguments {
             validation_ppm: self.validation,
             shard_tokens: self.shard_tokens.get(),
             bad_rows: if self.strict { BadRows::Refused } else { BadRows::Counted },
+            threads: self.threads.unwrap_or_else(cores),
             ..BuildOptions::new(sources)
         }
     }
