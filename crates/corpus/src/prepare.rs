@@ -1,13 +1,12 @@
 //! What becomes of one document by itself: clean, judged, chosen, in tokens.
 
-use std::num::NonZeroUsize;
-
 use tokenizer::{ChatFormat, Tokenizer};
 
 use crate::clean::{self, CleanOptions};
 use crate::deduplicate::{Deduplicator, Unseen};
 use crate::demonstration::{self, Encoded};
 use crate::language;
+use crate::sources::RowKind;
 use crate::threads;
 use crate::{
     BuildOptions, Content, Document, DropReason, Error, Fingerprint, Place, Split, Weight,
@@ -18,8 +17,8 @@ const PORTION_DOCUMENTS: usize = 1_024;
 /// Bytes of text after which no further document joins them.
 const PORTION_BYTES: usize = 4 << 20;
 
-/// Documents that wait to be prepared together. They are as many on any number of threads, so that
-/// nothing depends on it. Memory: at most 4 MiB of text and one document.
+/// Documents that wait to be prepared together: as many on any number of threads, so that nothing
+/// depends on it. Memory: at most 4 MiB of text and one document.
 #[derive(Debug, Default)]
 pub(crate) struct Portion {
     documents: Vec<Document>,
@@ -66,7 +65,6 @@ impl Portion {
 
 impl<'a> Preparer<'a> {
     pub(crate) fn new(options: &'a BuildOptions, tokenizer: &'a Tokenizer) -> Result<Self, Error> {
-        use crate::sources::RowKind;
         let has_conversations =
             options.sources.iter().any(|source| source.kind == RowKind::Conversation);
         let format = match has_conversations {
@@ -88,8 +86,8 @@ impl<'a> Preparer<'a> {
         weight: Weight,
         before: &Deduplicator,
     ) -> Vec<Result<Prepared, DropReason>> {
-        let threads: NonZeroUsize = self.options.threads;
-        threads::map(threads, portion.take(), |document| self.prepare(document, weight, before))
+        let prepare = |document| self.prepare(document, weight, before);
+        threads::map(self.options.threads, portion.take(), prepare)
     }
 
     /// The way of one document: clean, asked for, chosen, not like those of the portions before, in
