@@ -133,6 +133,21 @@ impl ChatFormat {
         }
     }
 
+    /// The template that describes it to other programs, and the special token that ends a turn;
+    /// `None` for a format that came with a model.
+    #[must_use]
+    pub fn template(&self) -> Option<(&'static str, &'static str)> {
+        let (is_known, end): (fn(&Known) -> bool, _) = match self {
+            Self::ChatMl { default_system: None } => {
+                (|known| matches!(known, Known::ChatMl { default_system: None }), "<|im_end|>")
+            }
+            Self::Llama3 => (|known| matches!(known, Known::Llama3), "<|eot_id|>"),
+            Self::ChatMl { .. } | Self::Imported(_) => return None,
+        };
+        let found = TEMPLATES.iter().find(|(_, known)| is_known(known));
+        found.map(|&(template, _)| (template, end))
+    }
+
     /// What people call it.
     #[must_use]
     pub fn name(&self) -> &'static str {

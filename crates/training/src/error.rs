@@ -83,6 +83,12 @@ pub enum Error {
         /// The first line that differs.
         difference: String,
     },
+    /// A recipe without what a stage needs.
+    #[error("the recipe has no section [{section}]; add it, or take a recipe that has it")]
+    NoStage {
+        /// The section that is missing.
+        section: &'static str,
+    },
     /// Another process trains in this folder.
     #[error("{} is in use by another process; wait for it, or name another --run", folder.display())]
     Locked {

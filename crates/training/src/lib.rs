@@ -14,6 +14,7 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod fine_tune;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;

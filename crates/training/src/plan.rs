@@ -65,7 +65,10 @@ impl Plan {
         let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
         let stage = &recipe.pretrain;
         let row_tokens = recipe.row_tokens() as u64;
-        let tokens = stage.steps * stage.rows as u64 * row_tokens;
+        let steps = stage.steps.ok_or_else(|| {
+            Error::field("pretrain", "for some `epochs`", "for some `steps`, to be planned")
+        })?;
+        let tokens = steps * stage.rows as u64 * row_tokens;
         let micro_tokens =
             learner::micro_rows(None, stage.rows, recipe.row_tokens()) as u64 * row_tokens;
         Ok(Self {

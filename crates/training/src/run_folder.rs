@@ -6,13 +6,17 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use artifacts::checkpoints::{self, Checkpoints};
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 
-use crate::{Error, Recipe};
+use crate::Error;
+use crate::trainer::CHECKPOINTS_FOLDER;
 
 /// The recipe that the run follows.
 pub const RECIPE_FILE: &str = "recipe.toml";
+/// The stages that leave a model.
+const STAGES: [&str; 2] = ["3-pretrained", "4-sft"];
 /// Held while a process works in the folder.
 const LOCK_FILE: &str = "run.lock";
 
@@ -24,14 +28,14 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder of a run of this recipe, or begins one in a folder that is empty or not
+    /// Opens the folder of a run of this recipe, as [`crate::Recipe::to_toml`] has it, or begins one in a folder that is empty or not
     /// there.
     ///
     /// # Errors
     ///
     /// Where another process works in it, it was begun with another recipe, holds something else, or
     /// cannot be written.
-    pub fn open(path: &Path, recipe: &Recipe) -> Result<Self, Error> {
+    pub fn open(path: &Path, recipe: &str) -> Result<Self, Error> {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(failed)?;
         let file = path.join(RECIPE_FILE);
@@ -43,7 +47,7 @@ impl RunFolder {
         if is_run {
             check_recipe(path, &file, recipe)?;
         } else {
-            folder::land_bytes(&RealDisk, &file, recipe.to_toml().as_bytes())?;
+            folder::land_bytes(&RealDisk, &file, recipe.as_bytes())?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -69,8 +73,60 @@ impl RunFolder {
     /// The pretrained model: metrics and checkpoints.
     #[must_use]
     pub fn pretrained(&self) -> PathBuf {
-        self.path.join("3-pretrained")
+        self.path.join(STAGES[0])
     }
+
+    /// The newest checkpoint of a stage that is whole; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where checkpoints are there and none is whole, or the folder cannot be read.
+    pub fn newest(&self, stage: &Path) -> Result<Option<PathBuf>, Error> {
+        newest_checkpoint(stage)
+    }
+
+    /// The model that answers: metrics and checkpoints.
+    #[must_use]
+    pub fn fine_tuned(&self) -> PathBuf {
+        self.path.join(STAGES[1])
+    }
+
+    /// Its tokenizer, with the words in which conversations are written.
+    #[must_use]
+    pub fn fine_tuned_tokenizer(&self) -> PathBuf {
+        self.fine_tuned().join("tokenizer")
+    }
+
+    /// The conversations in shards.
+    #[must_use]
+    pub fn fine_tuned_corpus(&self) -> PathBuf {
+        self.fine_tuned().join("corpus")
+    }
+}
+
+/// The newest model of a run, or of one of its stages; `None` for a folder that is neither, or has
+/// none yet.
+///
+/// # Errors
+///
+/// Where checkpoints are there and none is whole, or the folder cannot be read.
+pub fn newest_model(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let stages = STAGES.iter().rev().map(|stage| path.join(stage)).chain([path.to_owned()]);
+    for stage in stages {
+        if let Some(checkpoint) = newest_checkpoint(&stage)? {
+            return Ok(Some(checkpoint));
+        }
+    }
+    Ok(None)
+}
+
+fn newest_checkpoint(stage: &Path) -> Result<Option<PathBuf>, Error> {
+    let folder = stage.join(CHECKPOINTS_FOLDER);
+    if !folder.join(checkpoints::LATEST_FILE).exists() {
+        return Ok(None);
+    }
+    let mut checkpoints = Checkpoints::open(RealDisk, folder, checkpoints::KEEP_MIN)?;
+    Ok(checkpoints.latest()?.map(|latest| latest.path))
 }
 
 /// Whether something of somebody else's is there.
@@ -97,10 +153,9 @@ fn lock(path: &Path) -> Result<File, Error> {
 }
 
 /// Refuses another recipe than the one that the run was begun with.
-fn check_recipe(folder: &Path, file: &Path, recipe: &Recipe) -> Result<(), Error> {
+fn check_recipe(folder: &Path, file: &Path, asked: &str) -> Result<(), Error> {
     let begun = artifacts::read_text(file)
         .map_err(|source| Error::Read { path: file.to_owned(), source })?;
-    let asked = recipe.to_toml();
     if begun == asked {
         return Ok(());
     }

@@ -44,12 +44,12 @@ pub struct Schedule {
 const DECAY_PART: u64 = 5;
 
 impl Schedule {
-    /// The rates that a recipe asks for.
+    /// The rates that a recipe asks for over so many steps.
     #[must_use]
-    pub fn new(recipe: &StageRecipe) -> Self {
+    pub fn new(recipe: &StageRecipe, steps: u64) -> Self {
         Self {
             peak: recipe.learning_rate,
-            steps: recipe.steps,
+            steps,
             warmup_steps: recipe.warmup_steps,
             shape: recipe.schedule,
             final_share: recipe.final_share,

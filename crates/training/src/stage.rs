@@ -7,7 +7,7 @@ use corpus::{Corpus, Loader, LoaderOptions, Packing, Split};
 use model::Config;
 use tokenizer::Tokenizer;
 
-use crate::recipe::{Recipe, StageRecipe};
+use crate::recipe::{Recipe, STEPS_MAX, StageRecipe};
 use crate::{Error, RunFolder};
 
 /// A stage of a run.
@@ -62,6 +62,19 @@ impl Stage {
             row_tokens: recipe.row_tokens(),
             begin: Begin::Random(Box::new(config)),
         })
+    }
+
+    /// How many steps there are where an epoch has so many rows.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "far fewer than 2^52 rows; a number that is too large becomes the largest"
+    )]
+    pub(crate) fn steps(&self, epoch_rows: u64) -> u64 {
+        let of_epochs = |epochs: f64| (epochs * epoch_rows as f64 / self.recipe.rows as f64).ceil();
+        let steps = self.recipe.epochs.map(|epochs| of_epochs(epochs) as u64);
+        self.recipe.steps.or(steps).unwrap_or(1).clamp(1, STEPS_MAX)
     }
 
     /// Opens the rows that are learned from.

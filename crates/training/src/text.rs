@@ -79,6 +79,7 @@ pub fn make_corpus(
     run: &RunFolder,
     recipe: &Recipe,
     sources: Vec<Source>,
+    threads: NonZeroUsize,
     progress: &mut dyn FnMut(TextProgress<'_>),
 ) -> Result<Report, Error> {
     let out = run.corpus();
@@ -86,12 +87,17 @@ pub fn make_corpus(
         return Ok(Corpus::verify(&out, |_| ())?.report()?);
     }
     let tokenizer = Tokenizer::from_folder(&run.tokenizer())?;
-    let options = build_options(&recipe.corpus, sources);
+    let options = build_options(&recipe.corpus, sources, threads);
     Ok(Corpus::build(&options, &tokenizer, &out, &mut |at| progress(TextProgress::Encoding(at)))?)
 }
 
-fn build_options(recipe: &CorpusRecipe, sources: Vec<Source>) -> BuildOptions {
+pub(crate) fn build_options(
+    recipe: &CorpusRecipe,
+    sources: Vec<Source>,
+    threads: NonZeroUsize,
+) -> BuildOptions {
     let mut options = BuildOptions {
+        threads,
         languages: recipe.languages.clone(),
         validation_ppm: ppm(recipe.validation),
         ..BuildOptions::new(sources)

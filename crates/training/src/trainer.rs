@@ -1,7 +1,7 @@
 //! The loop of a run: step, tell, look at held-out text, save.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use artifacts::checkpoints::Checkpoints;
 use artifacts::disk::RealDisk;
@@ -19,7 +19,7 @@ use crate::{Error, Stage};
 /// Steps in a row without an update after which a run ends.
 const SKIPPED_MAX: u32 = 3;
 /// The folder of the checkpoints in that of the stage.
-const CHECKPOINTS_FOLDER: &str = "checkpoints";
+pub(crate) const CHECKPOINTS_FOLDER: &str = "checkpoints";
 
 /// What does not change what comes out.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl Trainer {
         let metrics = MetricsLog::open(&stage.folder, progress.metrics_bytes, progress.step)?;
         loader.seek(&progress.position)?;
         Ok(Self {
-            schedule: Schedule::new(&stage.recipe),
+            schedule: Schedule::new(&stage.recipe, stage.steps(loader.epoch_rows())),
             learner,
             loader,
             validation,
@@ -146,7 +146,7 @@ impl Trainer {
             wish = observer.hear(Event::Resumed { step, damage: &self.damage });
         }
         let stage = self.stage.recipe.clone();
-        while self.progress.step < stage.steps && wish.is_continue() {
+        while self.progress.step < self.schedule.steps && wish.is_continue() {
             let metrics = self.step()?;
             wish = observer.hear(Event::Step(&metrics));
             if let Err(error) = self.metrics.push(&metrics) {
@@ -160,9 +160,27 @@ impl Trainer {
             self.save(observer);
         }
         match self.progress.step {
-            step if step < stage.steps => Ok(Ended::Stopped(step)),
+            step if step < self.schedule.steps => Ok(Ended::Stopped(step)),
             _ => Ok(Ended::Finished),
         }
+    }
+
+    /// How many steps there are in all.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.schedule.steps
+    }
+
+    /// Tokens of a step, padding included.
+    #[must_use]
+    pub fn step_tokens(&self) -> u64 {
+        (self.stage.recipe.rows * self.stage.row_tokens) as u64
+    }
+
+    /// Where metrics and checkpoints are left.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.stage.folder
     }
 
     /// How many steps were taken.
@@ -192,7 +210,7 @@ impl Trainer {
         self.progress.position = self.loader.position().clone();
         self.count_skipped(updated, first_row)?;
         let stage = &self.stage.recipe;
-        let looks = step.is_multiple_of(stage.validate_every) || step == stage.steps;
+        let looks = step.is_multiple_of(stage.validate_every) || step == self.schedule.steps;
         let validation = match &mut self.validation {
             Some(validation) if looks => Some(validation.measure(&mut self.learner)?),
             _ => None,
@@ -251,7 +269,7 @@ impl Trainer {
 }
 
 /// The files of a folder that landed whole, without its manifest.
-fn read_files(folder: &std::path::Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
+fn read_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let manifest = artifacts::folder::verify(&RealDisk, folder, |_| ())?;
     let read = |name: &str| {
         let path = folder.join(name);

@@ -256,7 +256,7 @@ impl<'a> Pass<'a> {
 fn rounded(plan: &Plan, values: &[f32]) -> Result<Vec<u8>, Error> {
     let most = if plan.dtype == Dtype::F16 { F16_MAX } else { f32::MAX };
     if plan.dtype != Dtype::F32
-        && let Some(value) = values.iter().find(|value| !(value.abs() <= most))
+        && let Some(value) = values.iter().find(|value| value.is_nan() || value.abs() > most)
     {
         let feature = format!("{value}, a weight of `{}`, in {}", plan.name, plan.dtype);
         return Err(Error::Unwritable { layout: "a checkpoint", feature });

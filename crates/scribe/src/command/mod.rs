@@ -15,6 +15,8 @@ mod plan;
 mod pretrain;
 mod progress;
 mod serve;
+mod sft;
+mod stage;
 mod tokenizer;
 
 use std::ffi::OsString;
@@ -93,6 +95,8 @@ pub enum Command {
     Corpus(corpus::CorpusCommand),
     /// Train a model on text, from the first word to samples of its writing
     Pretrain(pretrain::PretrainOptions),
+    /// Teach a model to answer, by conversations
+    Sft(sft::SftOptions),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -163,6 +167,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Tokenizer(command) => tokenizer::run(&mut session, command),
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
+        Command::Sft(options) => sft::run(&mut session, &options),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

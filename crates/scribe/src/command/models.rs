@@ -12,7 +12,7 @@ use crate::config::{ChatFormatOption, EngineOptions};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
-use crate::loading::{self, Loaded, Located, Outline};
+use crate::loading::{self, Loaded, Located, Outline, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -139,6 +139,14 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
             format!("there is no model at `{}`", path.display()),
             "check the path, or name a model from `scribe models list`",
         ));
+    }
+    if let Some(checkpoint) = training::run_folder::newest_model(path)? {
+        // A run is called by its own name, whatever its newest checkpoint is called.
+        let run = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
+        let name = name.to_lowercase();
+        let sampling = SamplingDefaults::default();
+        return Ok(Located { name, path: checkpoint, sampling, sha256: None });
     }
     if path.is_dir() && !path.join("config.json").exists() {
         return Err(Failure::not_found(

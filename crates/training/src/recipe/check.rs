@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use corpus::{BATCH_TOKENS_MAX, SOURCES_MAX, TIME_MAX, Weight};
 use tokenizer::SplitRule;
 
-use super::{Recipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe, StageRecipe};
+use super::{CorpusRecipe, FineTune, Recipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe, StageRecipe};
 use crate::Error;
 
 /// Parts of a million, which shares and weights are counted in.
@@ -17,17 +17,21 @@ const RATES: RangeInclusive<f64> = 1e-9..=10.0;
 impl Recipe {
     /// Refuses what cannot be meant, before anything is made.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let sources = &self.corpus.sources;
-        field("corpus.source", sources.len(), 1..=SOURCES_MAX)?;
-        sources.iter().try_for_each(SourceRecipe::check)?;
-        field("corpus.validation", self.corpus.validation, 0.0..=0.5)?;
+        self.corpus.check("corpus")?;
         if SplitRule::by_name(&self.tokenizer.split).is_none() {
             let expected = SplitRule::ALL.map(SplitRule::name).join(", ");
             return Err(Error::field("tokenizer.split", &self.tokenizer.split, expected));
         }
         // A vocabulary is checked when it is there; until then any size does.
         self.model.config(self.tokenizer.vocabulary.max(1))?;
-        self.pretrain.check("pretrain", self.model.context_tokens)
+        self.pretrain.check("pretrain", self.model.context_tokens)?;
+        if let Some(conversations) = &self.conversations {
+            conversations.check("conversations")?;
+        }
+        match &self.sft {
+            Some(sft) => sft.check("sft", self.model.context_tokens),
+            None => Ok(()),
+        }
     }
 
     /// Tokens of a row of pretraining.
@@ -37,16 +41,30 @@ impl Recipe {
     }
 }
 
-impl SourceRecipe {
-    fn check(&self) -> Result<(), Error> {
-        if self.path.is_some() == self.set.is_some() {
-            let found = if self.path.is_some() { "both" } else { "neither" };
-            return Err(Error::field("corpus.source", found, "a `path` or a `set`"));
-        }
-        self.weight()?;
-        Ok(())
+impl FineTune {
+    /// Refuses what cannot be meant; the longest row is the base's affair.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.conversations.check("conversations")?;
+        self.sft.check("sft", TIME_MAX)
     }
+}
 
+impl CorpusRecipe {
+    fn check(&self, section: &str) -> Result<(), Error> {
+        let is = |name: &str| format!("{section}.{name}");
+        field(&is("source"), self.sources.len(), 1..=SOURCES_MAX)?;
+        for source in &self.sources {
+            if source.path.is_some() == source.set.is_some() {
+                let found = if source.path.is_some() { "both" } else { "neither" };
+                return Err(Error::field(&is("source"), found, "a `path` or a `set`"));
+            }
+            source.weight()?;
+        }
+        field(&is("validation"), self.validation, 0.0..=0.5)
+    }
+}
+
+impl SourceRecipe {
     /// How often its documents are taken.
     ///
     /// # Errors
@@ -67,11 +85,18 @@ impl StageRecipe {
         if !row_tokens.is_multiple_of(2) {
             return Err(Error::field(&is("row_tokens"), row_tokens, "an even number"));
         }
-        field(&is("steps"), self.steps, 1..=STEPS_MAX)?;
+        match (self.steps, self.epochs) {
+            (Some(steps), None) => field(&is("steps"), steps, 1..=STEPS_MAX)?,
+            (None, Some(epochs)) => field(&is("epochs"), epochs, 1e-6..=1e6)?,
+            (steps, _) => {
+                let found = if steps.is_some() { "both" } else { "neither" };
+                return Err(Error::field(stage, found, "for some `steps` or some `epochs`"));
+            }
+        }
         field(&is("rows"), self.rows, 1..=BATCH_TOKENS_MAX / row_tokens)?;
         field(&is("learning_rate"), self.learning_rate, RATES)?;
         field(&is("muon_rate"), self.muon_rate.unwrap_or(self.learning_rate), RATES)?;
-        field(&is("warmup_steps"), self.warmup_steps, 0..=self.steps)?;
+        field(&is("warmup_steps"), self.warmup_steps, 0..=self.steps.unwrap_or(STEPS_MAX))?;
         field(&is("final_share"), self.final_share, 0.0..=1.0)?;
         field(&is("weight_decay"), self.weight_decay, 0.0..=10.0)?;
         field(&is("beta1"), self.beta1, 0.0..=0.999_999)?;

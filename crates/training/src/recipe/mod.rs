@@ -1,9 +1,11 @@
 //! Everything that decides what a run makes, in a file that people write.
 
 mod check;
+mod fine_tune;
 mod read;
 
 pub(crate) use check::ppm;
+pub use fine_tune::{AnyRecipe, FineTune};
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,12 @@ pub struct Recipe {
     pub model: ModelRecipe,
     /// How it learns to write.
     pub pretrain: StageRecipe,
+    /// The conversations that it learns to answer from.
+    #[serde(default)]
+    pub conversations: Option<CorpusRecipe>,
+    /// How it learns to answer.
+    #[serde(default)]
+    pub sft: Option<StageRecipe>,
 }
 
 /// How text becomes tokens: a vocabulary that is learned from the corpus, or one that is there.
@@ -136,8 +144,12 @@ pub struct ModelRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageRecipe {
-    /// Updates of the weights.
-    pub steps: u64,
+    /// Updates of the weights; or else `epochs`.
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// How often all rows are learned from, the last time perhaps in part.
+    #[serde(default)]
+    pub epochs: Option<f64>,
     /// Rows of each step.
     pub rows: usize,
     /// Tokens of a row; the model's context window if not given.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use artifacts::{shown, shown_lines};
 
-use super::{RECIPE_BYTES_MAX, Recipe};
+use serde::de::DeserializeOwned;
+
+use super::{CorpusRecipe, RECIPE_BYTES_MAX, Recipe};
 use crate::Error;
 
 /// A name is near another if at most one letter in three differs.
@@ -18,12 +20,7 @@ impl Recipe {
     /// Where the file cannot be read or is too large, a field is unknown (with the nearest known
     /// one), missing, or has a value that makes no sense.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let unreadable = |source| Error::Read { path: path.to_owned(), source };
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        if length > RECIPE_BYTES_MAX {
-            return Err(Error::RecipeTooLong { path: path.to_owned(), limit: RECIPE_BYTES_MAX });
-        }
-        let text = artifacts::read_text(path).map_err(unreadable)?;
+        let text = text(path)?;
         let mut recipe = Self::parse(&text).map_err(|source| Error::InRecipe {
             path: path.to_owned(),
             source: Box::new(source),
@@ -38,7 +35,7 @@ impl Recipe {
     ///
     /// As [`Self::read`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let recipe: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        let recipe: Self = parse(text)?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -52,11 +49,38 @@ impl Recipe {
 
     /// Lets relative paths begin at `folder`.
     fn resolve(&mut self, folder: &Path) {
-        let paths = self.corpus.sources.iter_mut().filter_map(|source| source.path.as_mut());
-        for path in paths.chain(self.tokenizer.file.as_mut()) {
+        self.corpus.resolve(folder);
+        if let Some(conversations) = &mut self.conversations {
+            conversations.resolve(folder);
+        }
+        if let Some(path) = &mut self.tokenizer.file {
             *path = folder.join(&*path);
         }
     }
+}
+
+impl CorpusRecipe {
+    /// Lets relative paths begin at `folder`.
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        for path in self.sources.iter_mut().filter_map(|source| source.path.as_mut()) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// The text of a recipe.
+pub(super) fn text(path: &Path) -> Result<String, Error> {
+    let unreadable = |source| Error::Read { path: path.to_owned(), source };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > RECIPE_BYTES_MAX {
+        return Err(Error::RecipeTooLong { path: path.to_owned(), limit: RECIPE_BYTES_MAX });
+    }
+    artifacts::read_text(path).map_err(unreadable)
+}
+
+/// A recipe of any kind from its text.
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    toml::from_str(text).map_err(|error| explain(text, &error))
 }
 
 /// The error with the line on which it is and the field that was meant.

@@ -45,8 +45,12 @@ fn a_field_that_is_not_known_is_refused_with_the_one_that_was_meant() {
 
 #[test]
 fn what_is_missing_or_of_the_wrong_kind_is_named() {
+    let error = refused("learning_rate = 1e-3", "");
+    assert!(error.contains("missing field `learning_rate`"), "{error}");
     let error = refused("steps = 10", "");
-    assert!(error.contains("missing field `steps`"), "{error}");
+    assert!(error.contains("pretrain is neither, but must be for some `steps`"), "{error}");
+    let error = refused("steps = 10", "steps = 10\nepochs = 2.0");
+    assert!(error.contains("pretrain is both"), "{error}");
     let error = refused("rows = 2", "rows = \"two\"");
     assert!(error.contains("line 12") && error.contains("two"), "{error}");
     let error = refused("rows = 2", "rows =");

@@ -1,6 +1,7 @@
 //! Runs through the public interface: what comes out is the same to the byte, however it was made.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+mod answers;
 mod refusals;
 mod same_bytes;
 
@@ -88,12 +89,12 @@ pub(crate) fn messages() -> PathBuf {
 /// Makes a part of a run.
 pub(crate) fn train(folder: &Path, recipe: &str, way: Way) -> Result<(Ended, Heard), Error> {
     let recipe = Recipe::parse(recipe)?;
-    let run = RunFolder::open(folder, &recipe)?;
+    let run = RunFolder::open(folder, &recipe.to_toml())?;
     let sources = vec![Source::text("messages", messages())];
     let threads = NonZeroUsize::new(way.threads);
     let device = Device::cpu(&DeviceOptions { threads, kernels: None }).unwrap();
     text::make_tokenizer(&run, &recipe, &sources, NonZeroUsize::MIN, &mut |_| ())?;
-    text::make_corpus(&run, &recipe, sources, &mut |_| ())?;
+    text::make_corpus(&run, &recipe, sources, NonZeroUsize::MIN, &mut |_| ())?;
     let options = TrainerOptions { device, micro_rows: Some(way.micro_rows) };
     let mut trainer = Trainer::open(Stage::pretrain(&run, &recipe)?, &options)?;
     let mut heard = Heard { stop_after: way.stop_after, ..Heard::default() };

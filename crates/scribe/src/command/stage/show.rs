@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use training::metrics::{StepMetrics, ValidationMetrics};
-use training::{Event, Observer, Recipe, RunFolder};
+use training::{Event, Observer, Trainer};
 
 use super::super::Failure;
 use super::super::interrupt::Interrupt;
@@ -20,6 +20,7 @@ const TIMING_FILE: &str = "timing.jsonl";
 /// Shows a run and listens for Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Show<'a> {
+    label: &'static str,
     progress: Progress<'a>,
     interrupt: &'a Interrupt,
     /// Tokens of a step, and steps of the run.
@@ -42,17 +43,18 @@ struct Timing {
 impl<'a> Show<'a> {
     pub(super) fn new(
         terminal: &'a mut Terminal,
-        run: &RunFolder,
-        recipe: &Recipe,
+        label: &'static str,
+        trainer: &Trainer,
         interrupt: &'a Interrupt,
     ) -> Result<Self, Failure> {
-        let path = run.pretrained().join(TIMING_FILE);
+        let path = trainer.folder().join(TIMING_FILE);
         let timing = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
+            label,
             progress: Progress::new(terminal),
             interrupt,
-            step_tokens: (recipe.pretrain.rows * recipe.row_tokens()) as u64,
-            steps: recipe.pretrain.steps,
+            step_tokens: trainer.step_tokens(),
+            steps: trainer.steps(),
             begun: false,
             step_begun: Instant::now(),
             timing,
@@ -61,16 +63,15 @@ impl<'a> Show<'a> {
         })
     }
 
-    /// The last step's loss, and the last bits for a byte of held-out text.
-    pub(super) fn last(&self) -> (Option<f64>, Option<f64>) {
-        let loss = self.last.as_ref().map(|metrics| metrics.loss);
-        (loss, self.validation.map(|validation| validation.bits_per_byte))
+    /// The last step's loss, and the last look at held-out text.
+    pub(super) fn last(&self) -> (Option<f64>, Option<ValidationMetrics>) {
+        (self.last.as_ref().map(|metrics| metrics.loss), self.validation)
     }
 
     fn begin(&mut self, step: u64) {
         if !self.begun {
             let tokens = |steps| steps * self.step_tokens;
-            self.progress.begin_tokens_after("pretraining", tokens(step), tokens(self.steps));
+            self.progress.begin_tokens_after(self.label, tokens(step), tokens(self.steps));
             self.begun = true;
         }
     }

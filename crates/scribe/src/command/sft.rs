@@ -1,0 +1,115 @@
+//! `scribe sft`: a model learns to answer from conversations.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use engine::Device;
+use serde::Serialize;
+use training::fine_tune::{self, Base};
+use training::recipe::AnyRecipe;
+use training::{RunFolder, Stage};
+
+use super::stage::{self, Outcome, StageArguments, TextShow};
+use super::{Failure, Session, models};
+use crate::loading;
+
+/// What to teach, and where.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  scribe sft recipes/coffee.toml --run runs/coffee\n  scribe sft \
+                        recipes/answers.toml --run runs/answers\n\nA recipe with a `base` teaches \
+                        that model: a name from `scribe models list`, a .gguf file or a folder; \
+                        any other recipe teaches the model that the run has pretrained. The same \
+                        command goes on where it stopped."
+)]
+pub struct SftOptions {
+    /// What to learn from and how: a TOML file with the sections [conversations] and [sft]
+    recipe: PathBuf,
+
+    /// The folder of the run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+
+    #[command(flatten)]
+    stage: StageArguments,
+}
+
+/// `scribe sft --json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    run: &'a Path,
+    finished: bool,
+    steps: u64,
+    /// The newest checkpoint, which is a model that any command takes.
+    model: Option<&'a Path>,
+    loss: Option<f64>,
+    /// Nats for a token of held-out answers.
+    validation_loss: Option<f64>,
+}
+
+/// Teaches.
+pub(super) fn run(session: &mut Session, options: &SftOptions) -> Result<(), Failure> {
+    let recipe =
+        AnyRecipe::read(&options.recipe).map_err(|error| stage::refused(&options.recipe, error))?;
+    let (_, conversations, _) = recipe.fine_tune()?;
+    let device = Device::cpu(&options.stage.device.options())?;
+    let sources = stage::sources(session, conversations)?;
+    let run = RunFolder::open(&options.run, &recipe.to_toml())?;
+    let path = base_path(session, &run, &recipe)?;
+    let tokenizer = loading::read_tokenizer(&path)?;
+    let context_tokens =
+        model::Outline::read(&device, &model::Source::detect(&path))?.config().context_tokens;
+    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens };
+    let threads = stage::threads(&device);
+    let mut show = TextShow::new(session, 0);
+    let report =
+        fine_tune::prepare(&run, &recipe, &base, sources, threads, &mut |at| show.show(at))?;
+    show.tell(&report, &run.fine_tuned_corpus());
+    let work = Stage::fine_tune(&run, &recipe, &base)?;
+    let outcome = stage::train(session, "fine-tuning", work, &device, &options.stage)?;
+    tell(session, &options.run, &outcome)?;
+    if outcome.finished {
+        return Ok(());
+    }
+    let (recipe, run) = (options.recipe.display(), options.run.display());
+    let command = format!("scribe sft {recipe} --run {run}");
+    Err(stage::tell_stopped(session, &outcome, &command))
+}
+
+/// The checkpoint that is taught.
+fn base_path(
+    session: &mut Session,
+    run: &RunFolder,
+    recipe: &AnyRecipe,
+) -> Result<PathBuf, Failure> {
+    match recipe {
+        AnyRecipe::FineTune(recipe) => Ok(models::locate(session, Some(&recipe.base))?.path),
+        AnyRecipe::Whole(_) => run.newest(&run.pretrained())?.ok_or_else(|| {
+            let folder = run.path().display();
+            Failure::not_found(
+                format!("{folder} has no pretrained model yet"),
+                "run `scribe pretrain` with the same recipe and --run first",
+            )
+        }),
+    }
+}
+
+/// Says what was made.
+fn tell(session: &mut Session, run: &Path, outcome: &Outcome) -> Result<(), Failure> {
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        terminal.json(&Report {
+            schema: "scribe.sft/1",
+            run,
+            finished: outcome.finished,
+            steps: outcome.steps,
+            model: outcome.model.as_deref(),
+            loss: outcome.loss,
+            validation_loss: outcome.validation.map(|look| look.loss),
+        })?;
+    } else if let (true, Some(model)) = (outcome.finished, &outcome.model) {
+        terminal.line(model.display())?;
+    }
+    Ok(())
+}

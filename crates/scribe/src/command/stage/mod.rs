@@ -1,0 +1,174 @@
+//! What the stages of training have in common: sources, the loop with its display, how it ends.
+
+mod show;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use corpus::Source;
+use engine::Device;
+use training::recipe::{CorpusRecipe, SourceRecipe};
+use training::text::TextProgress;
+use training::{Ended, Stage, Trainer, TrainerOptions};
+
+use self::show::Show;
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::{Exit, Failure, Session, corpus as corpus_command};
+use crate::config::{DeviceArguments, count};
+
+/// The most rows that may go through the model at once.
+const MICRO_ROWS_MAX: usize = 1 << 16;
+
+/// What does not change what comes out.
+#[derive(Debug, Args)]
+pub(super) struct StageArguments {
+    /// Rows that go through the model at once [default: about 2,048 tokens]
+    #[arg(long, value_name = "N", value_parser = count::<MICRO_ROWS_MAX>)]
+    micro_rows: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArguments,
+}
+
+/// What became of a stage.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) finished: bool,
+    pub(super) steps: u64,
+    /// The newest checkpoint, which is a model that any command takes.
+    pub(super) model: Option<PathBuf>,
+    pub(super) loss: Option<f64>,
+    /// Of the last look at held-out text.
+    pub(super) validation: Option<training::metrics::ValidationMetrics>,
+}
+
+/// Works at a stage until it is finished or somebody wants it to end.
+pub(super) fn train(
+    session: &mut Session,
+    label: &'static str,
+    stage: Stage,
+    device: &Device,
+    arguments: &StageArguments,
+) -> Result<Outcome, Failure> {
+    let interrupt = Interrupt::follow()?;
+    let micro_rows = arguments.micro_rows.map(usize::from);
+    let options = TrainerOptions { device: device.clone(), micro_rows };
+    let mut trainer = Trainer::open(stage, &options)?;
+    let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
+    let ended = trainer.run(&mut show)?;
+    let (loss, validation) = show.last();
+    Ok(Outcome {
+        finished: ended == Ended::Finished,
+        steps: trainer.steps_done(),
+        model: trainer.newest_checkpoint(),
+        loss,
+        validation,
+    })
+}
+
+/// Says how a stage goes on that was stopped.
+pub(super) fn tell_stopped(session: &mut Session, outcome: &Outcome, command: &str) -> Failure {
+    let steps = outcome.steps;
+    session.terminal.note(format_args!("stopped after {steps} steps; go on with: {command}"));
+    Failure::silent(Exit::Interrupted)
+}
+
+/// The threads of a device, to work at text.
+pub(super) fn threads(device: &Device) -> NonZeroUsize {
+    NonZeroUsize::new(device.threads()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The sources of a recipe as the corpus reads them; sets are fetched if they are not here.
+pub(super) fn sources(
+    session: &mut Session,
+    recipe: &CorpusRecipe,
+) -> Result<Vec<Source>, Failure> {
+    recipe.sources.iter().map(|source| open_source(session, source)).collect()
+}
+
+fn open_source(session: &mut Session, recipe: &SourceRecipe) -> Result<Source, Failure> {
+    let mut source = match (&recipe.path, &recipe.set) {
+        (Some(path), _) => source_of_path(path)?,
+        (None, set) => {
+            corpus_command::open_set(session, set.as_deref().unwrap_or_default())?.source()
+        }
+    };
+    source.kind = recipe.kind;
+    if let Some(column) = &recipe.column {
+        source.column.clone_from(column);
+    }
+    source.weight = recipe.weight()?;
+    Ok(source)
+}
+
+fn source_of_path(path: &Path) -> Result<Source, Failure> {
+    if !path.exists() {
+        return Err(Failure::not_found(
+            format!("there is no text at `{}`", path.display()),
+            "relative paths of a recipe begin where it lies",
+        ));
+    }
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    Ok(Source::text(name, path))
+}
+
+/// Shows how far the work on text is.
+#[derive(Debug)]
+pub(super) struct TextShow<'a> {
+    progress: Progress<'a>,
+    /// What is being done.
+    label: String,
+    /// Tokens that are to be learned.
+    vocabulary: u64,
+}
+
+impl<'a> TextShow<'a> {
+    pub(super) fn new(session: &'a mut Session, vocabulary: usize) -> Self {
+        let progress = Progress::new(&mut session.terminal);
+        Self { progress, label: String::new(), vocabulary: vocabulary as u64 }
+    }
+
+    pub(super) fn show(&mut self, at: TextProgress<'_>) {
+        let (label, done) = match at {
+            TextProgress::Counting(source, rows) => (format!("reading {source}"), rows),
+            TextProgress::Learning(tokens) => ("learning tokens".to_owned(), tokens as u64),
+            TextProgress::Encoding(at) => (format!("encoding {}", at.source), at.tokens),
+        };
+        if self.label != label {
+            self.label.clone_from(&label);
+            match at {
+                TextProgress::Counting(..) => self.progress.begin_open_rows(label),
+                TextProgress::Learning(_) => self.progress.begin_tokens(label, self.vocabulary),
+                TextProgress::Encoding(_) => self.progress.begin_open_tokens(label, done),
+            }
+        }
+        self.progress.advance(done);
+    }
+
+    /// Says what became of the text.
+    pub(super) fn tell(mut self, report: &corpus::Report, folder: &Path) {
+        self.progress.end();
+        self.progress.note(format_args!(
+            "{} tokens to learn from, {} held out; {} says what was dropped and why",
+            report.train.tokens,
+            report.validation.tokens,
+            folder.join("report.txt").display()
+        ));
+    }
+}
+
+/// The failure of a recipe that cannot be used, with the exit code that fits.
+pub(super) fn refused(path: &Path, error: training::Error) -> Failure {
+    match &error {
+        training::Error::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::not_found(
+                format!("there is no recipe at `{}`", path.display()),
+                "name one, such as recipes/tiny.toml",
+            )
+        }
+        training::Error::Read { .. } => error.into(),
+        _ => Failure { exit: Exit::Usage, ..error.into() },
+    }
+}

@@ -1,0 +1,101 @@
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use corpus::Source;
+use engine::{Device, DeviceOptions};
+use tempfile::tempdir;
+use tokenizer::Tokenizer;
+use training::fine_tune::{self, Base};
+use training::recipe::AnyRecipe;
+use training::{Ended, Error, RunFolder, Stage, Trainer, TrainerOptions};
+
+use crate::{Heard, RECIPE, Way, files, messages, train};
+
+const SFT: &str = r#"
+[[conversations.source]]
+path = "conversations"
+[conversations]
+validation = 0.1
+[sft]
+epochs = 0.5
+rows = 4
+learning_rate = 5e-3
+validate_every = 1000
+checkpoint_every = 7
+"#;
+
+/// Teaches the model of a run, from the conversations of the fixtures.
+fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error> {
+    let recipe = AnyRecipe::read(recipe)?;
+    let run = RunFolder::open(folder, &recipe.to_toml())?;
+    let path = run.newest(&run.pretrained())?.unwrap();
+    let tokenizer = Tokenizer::from_folder(&path)?;
+    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens: 32 };
+    let sources = vec![Source::conversations("c", messages().join("../conversations"))];
+    fine_tune::prepare(&run, &recipe, &base, sources, NonZeroUsize::MIN, &mut |_| ())?;
+    let threads = NonZeroUsize::new(way.threads);
+    let device = Device::cpu(&DeviceOptions { threads, kernels: None }).unwrap();
+    let stage = Stage::fine_tune(&run, &recipe, &base)?;
+    let options = TrainerOptions { device, micro_rows: Some(way.micro_rows) };
+    let mut trainer = Trainer::open(stage, &options)?;
+    let mut heard = Heard { stop_after: way.stop_after, ..Heard::default() };
+    let ended = trainer.run(&mut heard)?;
+    Ok((ended, heard))
+}
+
+/// A run whose model is pretrained.
+fn pretrained(recipe: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, recipe, Way { threads: 2, micro_rows: 4, stop_after: None }).unwrap();
+    let path = folder.path().join("recipe.toml");
+    // The run was begun by the recipe with its paths as they were.
+    std::fs::copy(run.join("recipe.toml"), &path).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn answers_are_learned_with_the_same_bytes_stopped_or_not() {
+    let recipe = format!("{RECIPE}{SFT}").replace("\"messages\"", "\"/messages\"");
+    let recipe = recipe.replace("\"conversations\"", "\"/conversations\"");
+    let (folder, path) = pretrained(&recipe);
+    let whole = Way { threads: 2, micro_rows: 4, stop_after: None };
+    let run = folder.path().join("run");
+    let (ended, heard) = teach(&run, &path, whole).unwrap();
+    assert_eq!(ended, Ended::Finished);
+    let metrics = training::metrics::read(&run.join("4-sft")).unwrap();
+    assert_eq!(metrics.len(), heard.losses.len());
+    let learned: u64 = metrics.iter().map(|metrics| metrics.tokens).sum();
+    // Half of all rows have about half of all tokens that an assistant says.
+    let corpus = corpus::Corpus::open(&run.join("4-sft/corpus")).unwrap();
+    let train = &corpus.facts().train;
+    let said = train.tokens - train.silent_tokens;
+    assert!(said < train.tokens * 3 / 4, "{said} of {}", train.tokens);
+    assert!((said * 2 / 5..said * 3 / 5).contains(&learned), "{learned} of {said}");
+    let (first, last) = (metrics[0].loss, metrics[metrics.len() - 1].loss);
+    assert!(last < first - 0.3, "{first} {last}");
+
+    let before = files(&run.join("4-sft"));
+    std::fs::remove_dir_all(run.join("4-sft")).unwrap();
+    for stop_after in [Some(3), Some(9), None] {
+        teach(&run, &path, Way { threads: 1, micro_rows: 1, stop_after }).unwrap();
+    }
+    let after = files(&run.join("4-sft"));
+    let newest = |name: &&std::path::PathBuf| {
+        let name = name.display().to_string();
+        !name.contains("step-") || name.contains(&format!("step-{:08}", metrics.len()))
+    };
+    let names: Vec<_> = before.keys().filter(newest).collect();
+    assert!(names.len() > 8);
+    for name in names {
+        assert!(before[name] == after[name], "{}", name.display());
+    }
+}
+
+#[test]
+fn a_recipe_without_conversations_says_what_it_lacks() {
+    let (folder, path) = pretrained(&RECIPE.replace("\"messages\"", "\"/messages\""));
+    let way = Way { threads: 1, micro_rows: 1, stop_after: None };
+    let error = teach(&folder.path().join("run"), &path, way).unwrap_err();
+    assert!(error.to_string().contains("has no section [conversations]"), "{error}");
+}
