@@ -114,6 +114,11 @@ impl Tensor {
         });
     }
 
+    /// Sets every value to zero, on all threads.
+    pub fn clear(&mut self, device: &Device) {
+        device.pool().for_chunks(self.values_mut(), TASK_VALUES, |_, values| values.fill(0.0));
+    }
+
     /// Sets every value.
     pub fn fill(&mut self, value: f32) {
         self.values_mut().fill(value);
@@ -208,5 +213,7 @@ mod tests {
         let mut tensor = Tensor::from_slice(&device, 5, columns, &values);
         tensor.add(&device, &tensor.clone());
         assert!(tensor.to_vec().iter().zip(values).all(|(sum, value)| *sum == 2.0 * value));
+        tensor.clear(&device);
+        assert!(tensor.to_vec().iter().all(|value| value.to_bits() == 0));
     }
 }

@@ -105,15 +105,22 @@ fn multiply(
     out: &mut PanelOutput<'_, '_>,
 ) {
     scratch.reserve_weights(PIECE_DEPTH, out.rows());
-    let Scratch { weights, sums, .. } = scratch;
+    let Scratch { weights: expanded, sums, .. } = scratch;
+    let in_place = Columns::of_panel(panel.bytes).filter(|_| panel.dtype == Dtype::F32);
     let sums = &mut sums[..out.rows()];
     sums.fill(Columns::ZERO);
     for first in (0..panel.depth).step_by(PIECE_DEPTH) {
         let count = PIECE_DEPTH.min(panel.depth - first);
-        let weights = &mut weights[..count];
-        if panel.form != Form::Pairs {
-            kernels.expand_floats(panel.dtype, panel.bytes, first, weights);
-        }
+        let weights = match in_place {
+            Some(weights) => &weights[first..first + count],
+            None => {
+                let expanded = &mut expanded[..count];
+                if panel.form != Form::Pairs {
+                    kernels.expand_floats(panel.dtype, panel.bytes, first, expanded);
+                }
+                &*expanded
+            }
+        };
         let last = first + count == panel.depth;
         out.for_tiles(last, panel.next(first + count), |slot, rows, next| {
             let at = slot * panel.depth + first * rows.len();

@@ -18,6 +18,9 @@ use crate::{Device, KernelPath, Tensor};
 
 /// Tokens that a tile goes over at once: their part of a panel stays in the first-level cache.
 const PIECE_DEPTH: usize = 128;
+/// Steps of the sum whose `d_out` all tiles of a task copy before the next ones': so that lines of
+/// the cache are read once, in the order of memory.
+const COPIED_DEPTH: usize = 32;
 
 thread_local! {
     static TILES: Cell<Vec<f32>> = Cell::default();
@@ -100,8 +103,13 @@ impl Gradient<'_> {
         tiles.resize(len.max(tiles.len()), 0.0);
         let each = tiling.count.div_ceil(TASKS_PER_THREAD * self.device.threads());
         self.device.pool().for_chunks(&mut tiles[..len], each * slot_len, |task, slots| {
-            for (i, slot) in slots.chunks_exact_mut(slot_len).enumerate() {
-                write(self.d_out, tiling.tile(task * each + i), slot);
+            for first in (0..depth).step_by(COPIED_DEPTH) {
+                let steps = first..depth.min(first + COPIED_DEPTH);
+                for (i, slot) in slots.chunks_exact_mut(slot_len).enumerate() {
+                    let columns = tiling.tile(task * each + i);
+                    let slot = &mut slot[first * columns.len()..steps.end * columns.len()];
+                    write(self.d_out, steps.clone(), columns, slot);
+                }
             }
         });
     }
@@ -176,7 +184,7 @@ impl<E> Operands<'_, E> {
         let mut sums = [Columns::ZERO; *ROW_BLOCK.end()];
         let sums = &mut sums[..rows.len()];
         for (sum, row) in sums.iter_mut().zip(rows.clone()) {
-            sum.0[..columns.len()].copy_from_slice(&strip.row(row)[columns.clone()]);
+            copy_panel_row(&mut sum.0[..columns.len()], &strip.row(row)[columns.clone()]);
         }
         for (index, piece) in panel.chunks(PIECE_DEPTH).enumerate() {
             for number in tiles.clone() {
@@ -187,9 +195,17 @@ impl<E> Operands<'_, E> {
             }
         }
         for (sum, row) in sums.iter().zip(rows) {
-            let out = &mut strip.row(row)[columns.clone()];
-            out.copy_from_slice(&sum.0[..columns.len()]);
+            copy_panel_row(&mut strip.row(row)[columns.clone()], &sum.0[..columns.len()]);
         }
+    }
+}
+
+/// Copies the numbers of a panel's columns: without a call where there are as many as a panel has.
+#[inline(always)]
+fn copy_panel_row(to: &mut [f32], from: &[f32]) {
+    match (to.as_chunks_mut::<PANEL_COLUMNS>(), from.as_chunks::<PANEL_COLUMNS>()) {
+        (([to], []), ([from], [])) => *to = *from,
+        ((_, to), (_, from)) => to.copy_from_slice(from),
     }
 }
 
@@ -206,47 +222,69 @@ impl Blank for [u8; PAIR_BYTES] {
     const BLANK: Self = [0; PAIR_BYTES];
 }
 
-/// Writes the values of some columns as a tile.
-type WriteTile = fn(&Tensor, Range<usize>, &mut [f32]);
+/// Writes the values of some steps of the sum and of some columns as a tile.
+type WriteTile = fn(&Tensor, Range<usize>, Range<usize>, &mut [f32]);
 
-fn write_singles(d_out: &Tensor, columns: Range<usize>, slot: &mut [f32]) {
-    for (token, values) in slot.chunks_exact_mut(columns.len()).take(d_out.rows()).enumerate() {
-        values.copy_from_slice(&d_out.row(token)[columns.clone()]);
+fn write_singles(d_out: &Tensor, tokens: Range<usize>, columns: Range<usize>, slot: &mut [f32]) {
+    // Most tiles have one of these widths, and then a copy is a few instructions.
+    match columns.len() {
+        12 => write_columns::<12>(d_out, tokens, columns.start, slot),
+        11 => write_columns::<11>(d_out, tokens, columns.start, slot),
+        10 => write_columns::<10>(d_out, tokens, columns.start, slot),
+        width => {
+            for (token, values) in tokens.zip(slot.chunks_exact_mut(width)) {
+                values.copy_from_slice(&d_out.row(token)[columns.clone()]);
+            }
+        }
+    }
+}
+
+fn write_columns<const N: usize>(
+    d_out: &Tensor,
+    tokens: Range<usize>,
+    first: usize,
+    slot: &mut [f32],
+) {
+    let (slots, _) = slot.as_chunks_mut::<N>();
+    for (token, values) in tokens.zip(slots) {
+        values.copy_from_slice(&d_out.row(token)[first..first + N]);
     }
 }
 
 /// Rounded to bf16; the two of each pair trade places, as the odd one is added first.
-fn write_split(d_out: &Tensor, columns: Range<usize>, slot: &mut [f32]) {
+fn write_split(d_out: &Tensor, steps: Range<usize>, columns: Range<usize>, slot: &mut [f32]) {
     let width = columns.len();
-    for_pairs(d_out, columns, |pair, column, [even, odd]| {
+    for_pairs(d_out, steps.start / 2..steps.end / 2, columns, |pair, column, [even, odd]| {
+        let pair = pair - steps.start / 2;
         slot[2 * pair * width + column] = bf16_to_f32(odd);
         slot[(2 * pair + 1) * width + column] = bf16_to_f32(even);
     });
 }
 
 /// The bits of two rounded values, the even one in the lower half.
-fn write_pairs(d_out: &Tensor, columns: Range<usize>, slot: &mut [f32]) {
+fn write_pairs(d_out: &Tensor, pairs: Range<usize>, columns: Range<usize>, slot: &mut [f32]) {
     let width = columns.len();
-    for_pairs(d_out, columns, |pair, column, [even, odd]| {
-        slot[pair * width + column] = f32::from_bits(u32::from(even) | u32::from(odd) << 16);
+    for_pairs(d_out, pairs.clone(), columns, |pair, column, [even, odd]| {
+        slot[(pair - pairs.start) * width + column] =
+            f32::from_bits(u32::from(even) | u32::from(odd) << 16);
     });
 }
 
 fn fill_singles(x: &Tensor, columns: Range<usize>, panel: &mut [Columns]) {
     for (token, values) in panel.iter_mut().enumerate() {
-        values.0[..columns.len()].copy_from_slice(&x.row(token)[columns.clone()]);
+        copy_panel_row(&mut values.0[..columns.len()], &x.row(token)[columns.clone()]);
     }
 }
 
 fn fill_split(x: &Tensor, columns: Range<usize>, panel: &mut [Columns]) {
-    for_pairs(x, columns, |pair, column, [even, odd]| {
+    for_pairs(x, 0..x.rows().div_ceil(2), columns, |pair, column, [even, odd]| {
         panel[2 * pair].0[column] = bf16_to_f32(odd);
         panel[2 * pair + 1].0[column] = bf16_to_f32(even);
     });
 }
 
 fn fill_pairs(x: &Tensor, columns: Range<usize>, panel: &mut [[u8; PAIR_BYTES]]) {
-    for_pairs(x, columns, |pair, column, [even, odd]| {
+    for_pairs(x, 0..x.rows().div_ceil(2), columns, |pair, column, [even, odd]| {
         let word = u32::from(even) | u32::from(odd) << 16;
         let (lanes, _) = panel[pair].as_chunks_mut::<4>();
         lanes[column] = word.to_le_bytes();
@@ -256,8 +294,13 @@ fn fill_pairs(x: &Tensor, columns: Range<usize>, panel: &mut [[u8; PAIR_BYTES]])
 /// Runs `write(pair, column, values)` for the values of two tokens each, rounded to bf16; a last
 /// token alone is paired with zero.
 #[inline(always)]
-fn for_pairs(x: &Tensor, columns: Range<usize>, mut write: impl FnMut(usize, usize, [u16; 2])) {
-    for pair in 0..x.rows().div_ceil(2) {
+fn for_pairs(
+    x: &Tensor,
+    pairs: Range<usize>,
+    columns: Range<usize>,
+    mut write: impl FnMut(usize, usize, [u16; 2]),
+) {
+    for pair in pairs {
         let even = &x.row(2 * pair)[columns.clone()];
         if 2 * pair + 1 < x.rows() {
             let odd = &x.row(2 * pair + 1)[columns.clone()];

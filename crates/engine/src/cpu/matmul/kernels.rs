@@ -13,6 +13,16 @@ pub(super) struct Columns(pub(super) [f32; PANEL_COLUMNS]);
 
 impl Columns {
     pub(super) const ZERO: Self = Self([0.0; PANEL_COLUMNS]);
+
+    /// The numbers of an f32 panel where they lie; none where that is not aligned, or numbers have
+    /// another order of bytes.
+    #[expect(unsafe_code, reason = "bytes viewed as numbers")]
+    pub(super) fn of_panel(bytes: &[u8]) -> Option<&[Self]> {
+        // SAFETY: any bytes are f32 numbers, of which `Columns` are an array without padding; the
+        // alignment is respected.
+        let (before, columns, _) = unsafe { bytes.align_to::<Self>() };
+        (before.is_empty() && cfg!(target_endian = "little")).then_some(columns)
+    }
 }
 
 /// The numbers that turn a block's integer sums into real ones.
