@@ -1,10 +1,12 @@
-//! Times the forward and backward pass of a small model: `training_step [F32|BF16] [STEPS]`.
+//! Times whole training steps of a small model, AdamW included: `training_step [F32|BF16] [STEPS]`.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
 use std::time::Instant;
 
+use engine::ops::adamw::{self, AdamWOptions, AdamWState, EpsilonForm};
+use engine::ops::gradient_norm;
 use engine::ops::matmul::Precision;
-use engine::{Device, DeviceOptions};
+use engine::{Device, DeviceOptions, Tensor};
 use model::Config;
 use model::trainable::{MicroBatch, Trainable};
 
@@ -33,11 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scale = 1.0 / f32::from(u16::try_from(count)?);
     let (tokens, targets) = (&text[..count], &text[1..]);
     let batch = MicroBatch { tokens, positions: &positions, targets, weights: &weights, scale };
-    for step in 0..steps {
+    let mut optimizer = Optimizer::new(&device, &model);
+    for step in 1..=steps {
         let start = Instant::now();
         let losses = model.accumulate(&batch);
         let passed = start.elapsed();
-        model.refresh();
+        optimizer.step(&device, &mut model, u64::from(step));
         let all = start.elapsed();
         let loss: f32 = losses.losses.iter().sum();
         let pace = f64::from(rows * time) / all.as_secs_f64();
@@ -46,4 +49,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+/// The moments of all weights.
+struct Optimizer {
+    first_moments: Vec<Tensor>,
+    second_moments: Vec<Tensor>,
+}
+
+impl Optimizer {
+    fn new(device: &Device, model: &Trainable) -> Self {
+        let zeros = |weights: &Tensor| Tensor::zeros(device, weights.rows(), weights.columns());
+        let zeros = || model.weights().iter().map(zeros).collect();
+        Self { first_moments: zeros(), second_moments: zeros() }
+    }
+
+    /// Clips, steps, and makes the model ready for the next pass.
+    fn step(&mut self, device: &Device, model: &mut Trainable, step: u64) {
+        let options = AdamWOptions {
+            learning_rate: 3e-4,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            epsilon_form: EpsilonForm::AfterCorrection,
+            weight_decay: 0.1,
+        };
+        let (weights, gradients) = model.weights_and_gradients();
+        let norm = gradient_norm::norm(device, gradients);
+        let Some(factor) = gradient_norm::clip_factor(norm, 1.0) else { return };
+        let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
+        for ((weights, gradients), (first_moments, second_moments)) in
+            weights.iter_mut().zip(gradients).zip(moments)
+        {
+            let state = AdamWState { weights, first_moments, second_moments };
+            adamw::step(device, &options, step, state, gradients, factor);
+        }
+        model.refresh();
+        model.clear_gradients();
+    }
 }

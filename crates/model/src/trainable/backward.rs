@@ -7,7 +7,7 @@ use engine::ops::{embedding, rms_norm, rope, swiglu};
 use engine::{Device, Tensor};
 
 use super::parameters::{BlockPlaces, LinearPlaces};
-use super::{Activations, Copies, MicroBatch, Trainable, cache_shape, copies_of};
+use super::{Activations, Copies, MicroBatch, Trainable, backward_copy, cache_shape};
 
 impl Trainable {
     /// Adds the gradients of all weights but the head's; `activations.d_normed` holds that of the
@@ -103,7 +103,7 @@ impl<'a> Gradients<'a> {
         if let Some(bias) = bias {
             matmul::add_bias_gradient(device, &mut self.all[bias], d_out);
         }
-        let transposed = &copies_of(self.copies, matrix).backward;
+        let transposed = backward_copy(self.copies, matrix);
         matmul::forward(device, d_x, d_out, transposed, None, Store::Overwrite);
     }
 

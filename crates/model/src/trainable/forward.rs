@@ -6,7 +6,7 @@ use engine::ops::matmul::{self, Store};
 use engine::ops::{cross_entropy, embedding, rms_norm, rope, swiglu};
 
 use super::parameters::LinearPlaces;
-use super::{LOGIT_ROWS, Losses, MicroBatch, Trainable, copies_of};
+use super::{Losses, MicroBatch, Trainable, backward_copy, forward_copy, logit_rows};
 
 impl Trainable {
     /// The losses of a micro-batch.
@@ -39,7 +39,7 @@ impl Trainable {
     fn forward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
         assert_eq!(batch.tokens.len(), rows.len(), "tokens and positions");
         self.activations.resize(rows.len());
-        let table = &copies_of(&self.copies, self.places.embedding).forward;
+        let table = forward_copy(&self.copies, self.places.embedding);
         embedding::forward(&self.device, &mut self.activations.stream, table, batch.tokens);
         for layer in 0..self.config.layers {
             self.block(layer, batch.positions, rows);
@@ -52,7 +52,7 @@ impl Trainable {
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
         let (copies, weights) = (&self.copies, &self.weights);
         let linear = |out: &mut Tensor, x: &Tensor, places: LinearPlaces, store: Store| {
-            let matrix = &copies_of(copies, places.matrix).forward;
+            let matrix = forward_copy(copies, places.matrix);
             let bias = places.bias.map(|bias| &weights[bias]);
             matmul::forward(device, out, x, matrix, bias, store);
         };
@@ -90,20 +90,22 @@ impl Trainable {
         assert_eq!((batch.targets.len(), batch.weights.len()), (rows, rows), "targets of tokens");
         let (device, precision) = (&self.device, self.precision);
         let norm = &self.weights[self.places.final_norm];
-        let head = copies_of(&self.copies, self.places.head);
+        let head = forward_copy(&self.copies, self.places.head);
+        let head_across = backward_copy(&self.copies, self.places.head);
+        let chunk = logit_rows(&self.config);
         let d_head = &mut self.gradients[self.places.head];
         let a = &mut self.activations;
         rms_norm::forward(device, &mut a.normed, &a.stream, norm, self.config.norm_epsilon);
         let mut losses = Losses { losses: vec![0.0; rows], logprobs: vec![0.0; rows] };
-        for first in (0..rows).step_by(LOGIT_ROWS) {
-            let own = first..rows.min(first + LOGIT_ROWS);
+        for first in (0..rows).step_by(chunk) {
+            let own = first..rows.min(first + chunk);
             for tensor in [&mut a.last, &mut a.d_last, &mut a.logits] {
                 tensor.resize_rows(own.len());
             }
             for (place, row) in own.clone().enumerate() {
                 a.last.copy_row(place, &a.normed, row);
             }
-            matmul::forward(device, &mut a.logits, &a.last, &head.forward, None, Store::Overwrite);
+            matmul::forward(device, &mut a.logits, &a.last, head, None, Store::Overwrite);
             let targets = cross_entropy::Targets {
                 tokens: &batch.targets[own.clone()],
                 weights: &batch.weights[own.clone()],
@@ -122,7 +124,7 @@ impl Trainable {
             cross_entropy::forward_backward(device, &mut a.logits, &targets, results);
             matmul::add_weight_gradient(device, d_head, &a.logits, &a.last, precision);
             let (d_last, store) = (&mut a.d_last, Store::Overwrite);
-            matmul::forward(device, d_last, &a.logits, &head.backward, None, store);
+            matmul::forward(device, d_last, &a.logits, head_across, None, store);
             for (place, row) in own.enumerate() {
                 a.d_normed.copy_row(row, &a.d_last, place);
             }

@@ -31,8 +31,10 @@ use crate::error::Error;
 use self::parameters::Places;
 pub use self::parameters::{Parameter, ParameterKind};
 
-/// Most rows of logits that exist at once.
-const LOGIT_ROWS: usize = 64;
+/// Memory of the logits that exist at once: as much work for each pass over the head's weights.
+const LOGITS_BYTES: usize = 8 << 20;
+/// The least rows of logits at once, whatever memory they take.
+const LOGIT_ROWS_MIN: usize = 64;
 
 /// Some tokens of a step: whole documents, or their first tokens, one after the other.
 ///
@@ -92,9 +94,9 @@ struct Lookups {
 }
 
 impl Lookups {
-    fn clear(&mut self) {
+    fn clear(&mut self, device: &Device) {
         if self.pending {
-            self.gradient.fill(0.0);
+            self.gradient.clear(device);
             self.pending = false;
         }
     }
@@ -105,13 +107,19 @@ impl Lookups {
 struct Copies {
     /// `[out, in]`, for the layer itself.
     forward: Matrix,
-    /// `[in, out]`, for the gradient of its input.
-    backward: Matrix,
+    /// `[in, out]`, for the gradient of its input; none for a table that tokens are looked up in.
+    backward: Option<Matrix>,
 }
 
-/// The copies of a matrix or table.
-fn copies_of(copies: &[Option<Copies>], place: usize) -> &Copies {
-    copies[place].as_ref().expect("matrices and tables have copies")
+/// The copy of a matrix or table for the layer itself.
+fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
+    &copies[place].as_ref().expect("matrices and tables have copies").forward
+}
+
+/// The copy of a matrix for the gradient of its input.
+fn backward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
+    let backward = copies[place].as_ref().and_then(|copies| copies.backward.as_ref());
+    backward.expect("matrices have a transposed copy")
 }
 
 /// What is kept of the forward pass until the backward pass has used it, `[rows, …]`.
@@ -239,14 +247,15 @@ impl Trainable {
             Precision::F32 => Dtype::F32,
             Precision::Bf16 => Dtype::Bf16,
         };
-        let copies = parameters
-            .iter()
-            .map(|parameter| match parameter.kind {
+        let copies = (0..)
+            .zip(&parameters)
+            .map(|(place, Parameter { kind, shape: [rows, columns], .. })| match kind {
                 ParameterKind::Vector => Ok(None),
                 ParameterKind::Matrix | ParameterKind::Table => {
-                    let [rows, columns] = parameter.shape;
-                    let forward = Matrix::zeros(dtype, rows, columns)?;
-                    Ok(Some(Copies { forward, backward: Matrix::zeros(dtype, columns, rows)? }))
+                    let is_multiplied = *kind == ParameterKind::Matrix || place == places.head;
+                    let backward = is_multiplied.then(|| Matrix::zeros(dtype, *columns, *rows));
+                    let forward = Matrix::zeros(dtype, *rows, *columns)?;
+                    Ok(Some(Copies { forward, backward: backward.transpose()? }))
                 }
             })
             .collect::<Result<_, Error>>()?;
@@ -308,16 +317,18 @@ impl Trainable {
         for (weights, copies) in self.weights.iter().zip(&mut self.copies) {
             if let Some(Copies { forward, backward }) = copies {
                 forward.write(&self.device, weights, Order::Rows);
-                backward.write(&self.device, weights, Order::Columns);
+                if let Some(backward) = backward {
+                    backward.write(&self.device, weights, Order::Columns);
+                }
             }
         }
     }
 
     /// Sets all gradients to zero.
     pub fn clear_gradients(&mut self) {
-        self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        self.gradients.iter_mut().for_each(|gradient| gradient.clear(&self.device));
         if let Some(lookups) = &mut self.lookups {
-            lookups.clear();
+            lookups.clear(&self.device);
         }
     }
 
@@ -325,7 +336,7 @@ impl Trainable {
     fn add_lookups(&mut self) {
         if let Some(lookups) = self.lookups.as_mut().filter(|lookups| lookups.pending) {
             self.gradients[self.places.embedding].add(&self.device, &lookups.gradient);
-            lookups.clear();
+            lookups.clear(&self.device);
         }
     }
 
@@ -348,6 +359,12 @@ impl Trainable {
         }
         pages
     }
+}
+
+/// Rows of logits that exist at once: an even number, as bf16 asks for.
+fn logit_rows(config: &Config) -> usize {
+    let rows = LOGITS_BYTES / (config.vocab * size_of::<f32>());
+    rows.max(LOGIT_ROWS_MIN).next_multiple_of(2)
 }
 
 /// Keys and values of one layer at a time.
