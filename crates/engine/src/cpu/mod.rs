@@ -9,7 +9,6 @@ pub(crate) mod lanes;
 pub(crate) mod log_softmax;
 pub(crate) mod matmul;
 mod prefetch;
-pub(crate) mod product;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod swiglu;

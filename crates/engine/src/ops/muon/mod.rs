@@ -16,19 +16,22 @@
 //! <https://kellerjordan.github.io/posts/muon/>; `torch.optim.Muon`, which computes in bf16 where
 //! this computes in `f32`.
 
-mod product;
-
 #[cfg(test)]
 mod tests;
 
-use self::product::Shape;
 use super::gradient_norm;
+use super::matmul::{self, Precision};
 use crate::math::Real;
 use crate::{Device, KernelPath, Tensor};
 
 /// Passes of the polynomial, and what it multiplies `x`, `p x` and `p² x` with.
 const PASSES: usize = 5;
 const COEFFICIENTS: [f64; 3] = [3.4445, -4.775, 2.0315];
+
+/// Values of a task.
+const TASK_VALUES: usize = 16_384;
+/// Columns of a task that transposes: a line of the cache.
+const TASK_COLUMNS: usize = 16;
 
 /// The smallest norm that is divided by.
 const NORM_MIN: f64 = 1e-7;
@@ -78,7 +81,7 @@ pub struct MuonState<'a> {
 
 /// Moves the matrix by one step; weights and momentum are overwritten.
 ///
-/// While it runs it takes memory for four copies of the matrix and two squares of its shorter
+/// While it runs it takes memory for some five copies of the matrix and two squares of its shorter
 /// side.
 ///
 /// # Panics
@@ -96,26 +99,19 @@ pub fn step(
     let [rows, columns] = shape(weights);
     let shapes = [shape(momentum), shape(gradients)];
     assert_eq!(shapes, [[rows, columns]; 2], "momentum and gradients of [{rows}, {columns}]");
-    assert!(rows * columns > 0, "a matrix [{rows}, {columns}]");
-    let (weights, momentum) = (weights.values_mut(), momentum.values_mut());
     let memory = options.momentum;
     assert!((0.0..1.0).contains(&memory), "momentum {memory}: from 0 to below 1");
-    let mut update = vec![0.0; rows * columns];
-    for ((mean, &gradient), update) in momentum.iter_mut().zip(gradients.values()).zip(&mut update)
-    {
-        let brought = (1.0 - memory) * f64::from(gradient) * f64::from(gradient_factor);
-        *mean = f32::rounded(memory * f64::from(*mean) + brought);
-        *update = match options.form {
-            Momentum::Plain => *mean,
-            Momentum::Nesterov => f32::rounded(brought + memory * f64::from(*mean)),
-        };
+    assert!(rows * columns > 0, "a matrix [{rows}, {columns}]");
+    let brought = |gradient: f64| (1.0 - memory) * gradient * f64::from(gradient_factor);
+    combine(device, momentum, gradients, |mean, gradient| memory * mean + brought(gradient));
+    let mut update = momentum.clone();
+    if options.form == Momentum::Nesterov {
+        combine(device, &mut update, gradients, |mean, gradient| brought(gradient) + memory * mean);
     }
-    let update = orthogonal(device, &update, rows, columns);
+    let update = orthogonal(device, update);
     let keep = 1.0 - options.learning_rate * options.weight_decay;
     let rate = options.learning_rate * scale(options.scale, rows, columns);
-    for (weight, &update) in weights.iter_mut().zip(&update) {
-        *weight = f32::rounded(keep * f64::from(*weight) - rate * f64::from(update));
-    }
+    combine(device, weights, &update, |weight, update| keep * weight - rate * update);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "features have far fewer than 53 bits")]
@@ -128,64 +124,96 @@ fn scale(scale: MuonScale, rows: usize, columns: usize) -> f64 {
 }
 
 /// The nearly orthogonal matrix of the same rows and columns.
-fn orthogonal(device: &Device, x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let norm = gradient_norm::norm_of(device, [x]);
+fn orthogonal(device: &Device, x: Tensor) -> Tensor {
+    let is_tall = x.rows() > x.columns();
+    let norm = gradient_norm::norm(device, [&x]).max(NORM_MIN);
+    let mut x = if is_tall { transposed(device, &x) } else { x };
     if device.kernels() == KernelPath::Reference {
-        let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        let x = with_short_rows(&x, rows, columns, |x, shape| {
-            newton_schulz(x, norm, shape, product::reference)
-        });
-        return x.into_iter().map(f32::rounded).collect();
+        reference(&mut x, norm);
+    } else {
+        newton_schulz(device, &mut x, norm);
     }
-    let multiply = |out: &mut [f32], left: &[f32], right: &[f32], shape: Shape| {
-        product::multiply(device, out, left, right, shape);
-    };
-    with_short_rows(x, rows, columns, |x, shape| newton_schulz(x, norm, shape, multiply))
+    if is_tall { transposed(device, &x) } else { x }
 }
 
-/// Runs `work` on the matrix if it has no more rows than columns, else on its transpose.
-fn with_short_rows<T: Real>(
-    x: &[T],
-    rows: usize,
-    columns: usize,
-    work: impl Fn(Vec<T>, [usize; 2]) -> Vec<T>,
-) -> Vec<T> {
-    if rows <= columns {
-        return work(x.to_vec(), [rows, columns]);
-    }
-    transposed(&work(transposed(x, rows, columns), [columns, rows]), columns, rows)
-}
-
-fn transposed<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
-    let at = |index: usize| x[index % rows * columns + index / rows];
-    (0..rows * columns).map(at).collect()
-}
-
-/// Five passes over a matrix of this norm, `[rows, columns]` with `rows <= columns`.
-fn newton_schulz<T: Real>(
-    mut x: Vec<T>,
-    norm: f64,
-    [rows, columns]: [usize; 2],
-    multiply: impl Fn(&mut [T], &[T], &[T], Shape),
-) -> Vec<T> {
+/// Five passes over a matrix of this norm with no more rows than columns.
+///
+/// Products are made as gradients of weights are, `leftᵀ right`: `p` and what is mixed of it equal
+/// their transposes to the bit, because both orders of a product's factors give the same bits.
+fn newton_schulz(device: &Device, x: &mut Tensor, norm: f64) {
     let [a, b, c] = COEFFICIENTS;
-    let zero = T::rounded(0.0);
-    let (mut p, mut mixed) = (vec![zero; rows * rows], vec![zero; rows * rows]);
-    let mut product = vec![zero; rows * columns];
-    for x in &mut x {
-        *x = T::rounded((*x).into() / norm.max(NORM_MIN));
-    }
+    let rows = x.rows();
+    let mut p = Tensor::zeros(device, rows, rows);
+    let mut mixed = p.clone();
+    let mut product = x.clone();
+    let multiply = |out: &mut Tensor, left: &Tensor, right: &Tensor| {
+        out.clear(device);
+        matmul::add_weight_gradient(device, out, left, right, Precision::F32);
+    };
+    combine(device, x, &product, |x, _| x / norm);
     for _ in 0..PASSES {
-        let across = transposed(&x, rows, columns);
-        multiply(&mut p, &x, &across, Shape { rows, inner: columns, columns: rows });
-        multiply(&mut mixed, &p, &p, Shape { rows, inner: rows, columns: rows });
-        for (mixed, &p) in mixed.iter_mut().zip(&p) {
-            *mixed = T::rounded(b * p.into() + c * (*mixed).into());
-        }
-        multiply(&mut product, &mixed, &x, Shape { rows, inner: rows, columns });
-        for (x, &product) in x.iter_mut().zip(&product) {
-            *x = T::rounded(a * (*x).into() + product.into());
-        }
+        let across = transposed(device, x);
+        multiply(&mut p, &across, &across);
+        multiply(&mut mixed, &p, &p);
+        combine(device, &mut mixed, &p, |square, p| b * p + c * square);
+        multiply(&mut product, &mixed, x);
+        combine(device, x, &product, |x, product| a * x + product);
     }
-    x
+}
+
+/// The oracle: the same in `f64`, rounded once.
+fn reference(x: &mut Tensor, norm: f64) {
+    let [a, b, c] = COEFFICIENTS;
+    let (rows, columns) = (x.rows(), x.columns());
+    let mut values: Vec<f64> = x.values().iter().map(|&x| f64::from(x) / norm).collect();
+    for _ in 0..PASSES {
+        let x = |row: usize, column: usize| values[row * columns + column];
+        let p = product([rows, columns, rows], x, |k, n| x(n, k));
+        let p = |row: usize, column: usize| p[row * rows + column];
+        let square = product([rows; 3], p, p);
+        let mixed = |m: usize, k: usize| b * p(m, k) + c * square[m * rows + k];
+        let product = product([rows, rows, columns], mixed, x);
+        values.iter_mut().zip(product).for_each(|(x, product)| *x = a * *x + product);
+    }
+    x.values_mut().iter_mut().zip(values).for_each(|(x, value)| *x = f32::rounded(value));
+}
+
+/// `Σ_k left(m, k) * right(k, n)`.
+fn product(
+    [rows, inner, columns]: [usize; 3],
+    left: impl Fn(usize, usize) -> f64,
+    right: impl Fn(usize, usize) -> f64,
+) -> Vec<f64> {
+    let sum = |m: usize, n: usize| (0..inner).map(|k| left(m, k) * right(k, n)).sum();
+    (0..rows * columns).map(|index| sum(index / columns, index % columns)).collect()
+}
+
+/// `value = with(value, other)` for all values of two tensors of one shape.
+fn combine(
+    device: &Device,
+    values: &mut Tensor,
+    others: &Tensor,
+    with: impl Fn(f64, f64) -> f64 + Sync,
+) {
+    device.pool().for_chunks(values.values_mut(), TASK_VALUES, |task, values| {
+        let others = &others.values()[task * TASK_VALUES..];
+        for (value, &other) in values.iter_mut().zip(others) {
+            *value = f32::rounded(with(f64::from(*value), f64::from(other)));
+        }
+    });
+}
+
+/// Rows become columns.
+fn transposed(device: &Device, x: &Tensor) -> Tensor {
+    let (rows, columns) = (x.rows(), x.columns());
+    let mut out = Tensor::zeros(device, columns, rows);
+    device.pool().for_chunks(out.values_mut(), TASK_COLUMNS * rows, |task, out| {
+        for row in 0..rows {
+            let values = &x.row(row)[task * TASK_COLUMNS..];
+            for (out, value) in out.iter_mut().skip(row).step_by(rows).zip(values) {
+                *out = *value;
+            }
+        }
+    });
+    out
 }

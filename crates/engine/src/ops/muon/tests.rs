@@ -35,9 +35,15 @@ fn one_number_by_hand() {
     let [a, b, c] = COEFFICIENTS;
     let expected = (0..PASSES).fold(1.0, |x: f64, _| a * x + b * x.powi(3) + c * x.powi(5));
     for path in paths().into_iter().chain([KernelPath::Reference]) {
-        let values = orthogonal(&device(path, 1), &[-3.0], 1, 1);
-        assert_close(&values, &[f32::rounded(-expected)], 2e-6, &format!("{path:?}"));
-        assert!(orthogonal(&device(path, 1), &[0.0; 6], 2, 3).iter().all(|&x| x == 0.0));
+        let device = device(path, 1);
+        let tensor = |rows, columns, value| {
+            let mut tensor = Tensor::zeros(&device, rows, columns);
+            tensor.fill(value);
+            tensor
+        };
+        let values = orthogonal(&device, tensor(1, 1, -3.0));
+        assert_close(values.values(), &[f32::rounded(-expected)], 2e-6, &format!("{path:?}"));
+        assert!(orthogonal(&device, tensor(2, 3, 0.0)).values().iter().all(|&x| x == 0.0));
     }
 }
 
@@ -46,13 +52,12 @@ fn rows_or_columns_become_nearly_orthogonal() {
     for (rows, columns) in [(8, 32), (32, 8), (24, 60)] {
         for path in paths() {
             let device = device(path, 1);
-            let x = orthogonal(&device, &numbers(1, rows * columns), rows, columns);
-            let (x, short, long) = match rows <= columns {
-                true => (x, rows, columns),
-                false => (transposed(&x, rows, columns), columns, rows),
-            };
-            for (index, left) in x.chunks(long).enumerate() {
-                for (other, right) in x.chunks(long).enumerate() {
+            let x = numbers(1, rows * columns);
+            let x = orthogonal(&device, Tensor::from_slice(&device, rows, columns, &x));
+            let x = if rows <= columns { x } else { transposed(&device, &x) };
+            let (short, long) = (x.rows(), x.columns());
+            for (index, left) in x.values().chunks(long).enumerate() {
+                for (other, right) in x.values().chunks(long).enumerate() {
                     let dot: f32 = left.iter().zip(right).map(|(l, r)| l * r).sum();
                     let expected = if index == other { 1.0 } else { 0.0 };
                     // Squares of singular values lie between 0.45 and 1.5.
