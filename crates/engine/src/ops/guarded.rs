@@ -8,7 +8,7 @@
 //! panel into its neighbor: these the tests of values see where they matter.
 
 use super::attention::{AttentionRow, CacheShape, CacheType, KvCache};
-use super::matmul::Store;
+use super::matmul::{Precision, Store};
 use super::rope::{Pairing, RopeScaling, RopeTable};
 use super::{
     adamw, attention, cross_entropy, draw, embedding, gradient_norm, log_softmax, matmul, muon,
@@ -56,6 +56,25 @@ fn products() {
                     [out.to_vec(), again.to_vec()].concat()
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_products() {
+    for (in_features, out_features) in (1..=40).map(|n| (n, n * 7 % 41 + 1)).chain([(70, 130)]) {
+        for rows in [1, 2, 3, 13, 129] {
+            check(&format!("gradients of [{rows}, {in_features}] × {out_features}"), |device| {
+                let (x, d_out) =
+                    (tensor(device, rows, in_features), tensor(device, rows, out_features));
+                let mut d_weights = tensor(device, out_features, in_features);
+                for precision in [Precision::F32, Precision::Bf16] {
+                    matmul::add_weight_gradient(device, &mut d_weights, &d_out, &x, precision);
+                }
+                let mut d_bias = tensor(device, 1, out_features);
+                matmul::add_bias_gradient(device, &mut d_bias, &d_out);
+                [d_weights.to_vec(), d_bias.to_vec()].concat()
+            });
         }
     }
 }
@@ -198,8 +217,29 @@ fn heads_of_every_size() {
         for cache_type in [CacheType::Bf16, CacheType::F32] {
             let shape = CacheShape { layers: 1, kv_heads: 1, head_size, scale: 0.3, cache_type };
             check(&format!("attention over {shape:?}"), |device| attended(device, &shape));
+            let what = format!("gradients of attention over {shape:?}");
+            check(&what, |device| attention_gradients(device, &shape));
         }
     }
+}
+
+/// The log sums of a sequence of some rows, and its gradients.
+fn attention_gradients(device: &Device, shape: &CacheShape) -> Vec<f32> {
+    let mut cache = KvCache::new(device, shape, 2);
+    let (heads, tokens) = (1 + shape.head_size / 2 % 5, 60 + shape.head_size / 2 % 13);
+    let qkv = tensor(device, tokens, (heads + 2) * shape.head_size);
+    let rows: Vec<AttentionRow<'_>> =
+        (0..tokens).map(|position| AttentionRow { pages: &[0, 1], position }).collect();
+    attention::store(device, &mut cache, 0, &qkv, &rows);
+    let mut out = Tensor::zeros(device, tokens, heads * shape.head_size);
+    let mut log_sums = Tensor::zeros(device, tokens, heads);
+    let results = (&mut out, &mut log_sums);
+    attention::forward_with_log_sums(device, results, &qkv, &cache, 0, &rows);
+    let mut d_qkv = qkv.clone();
+    let d_out = tensor(device, tokens, heads * shape.head_size);
+    let attended = attention::Attended { qkv: &qkv, out: &out, log_sums: &log_sums };
+    attention::backward(device, &mut d_qkv, &d_out, attended, shape, &rows);
+    [out, log_sums, d_qkv].map(|tensor| tensor.to_vec()).concat()
 }
 
 /// Some rows of a sequence and then one more, in the last of their cache's pages.

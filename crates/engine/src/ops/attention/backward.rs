@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::cache::{CacheType, Element};
+use super::plan::with_buffer;
 use super::{AttentionRow, CacheShape};
 use crate::cpu::attention_backward::{self, Sequence, TILE};
 use crate::cpu::lanes::{self, LANES};
@@ -16,19 +17,6 @@ thread_local! {
     static GRADIENTS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     /// Operands of a task.
     static OPERANDS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-}
-
-/// Lends `length` zeros from a thread's buffer.
-fn with_zeros(
-    buffer: &'static std::thread::LocalKey<Cell<Vec<f32>>>,
-    length: usize,
-    task: impl FnOnce(&mut [f32]),
-) {
-    let mut numbers = buffer.take();
-    numbers.clear();
-    numbers.resize(length, 0.0);
-    task(&mut numbers);
-    buffer.set(numbers);
 }
 
 /// What the forward pass read and wrote.
@@ -159,7 +147,7 @@ impl Pass<'_> {
             starts.push(all);
             all += self.layout(sequence).gradients() * kv_heads;
         }
-        with_zeros(&GRADIENTS, all, |gradients| {
+        with_buffer(&GRADIENTS, all, |gradients| {
             let mut rest = &mut *gradients;
             let mut parts = Vec::with_capacity(self.sequences.len() * kv_heads);
             for sequence in &self.sequences {
@@ -188,7 +176,11 @@ impl Pass<'_> {
     ) {
         let layout = self.layout(sequence);
         let Layout { rows, padded, width, heads } = layout;
-        with_zeros(&OPERANDS, layout.operands(), |operands| {
+        gradients.fill(0.0);
+        with_buffer(&OPERANDS, layout.operands(), |operands| {
+            if rows < padded || self.shape.head_size < width {
+                operands.fill(0.0);
+            }
             let (queries, rest) = operands.split_at_mut(heads * layout.head());
             let (d_out, rest) = rest.split_at_mut(heads * layout.head());
             let (keys, rest) = rest.split_at_mut(layout.head());

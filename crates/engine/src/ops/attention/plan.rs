@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// Lends the first `length` numbers of a thread's buffer, with whatever they hold.
-fn with_buffer(
+pub(super) fn with_buffer(
     buffer: &'static std::thread::LocalKey<Cell<Vec<f32>>>,
     length: usize,
     task: impl FnOnce(&mut [f32]),
