@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod config;
+mod export;
 pub mod fetch;
 pub mod loading;
 mod random;

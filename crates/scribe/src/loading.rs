@@ -256,7 +256,7 @@ fn chat_format(name: ChatFormatName, tokenizer: &Tokenizer) -> Result<DetectedFo
 
 /// What `generation_config.json` says, in the model's folder or beside its file; a file that
 /// cannot be understood says nothing, because it only ever holds advice.
-fn generation_config(path: &Path) -> SamplingDefaults {
+pub(crate) fn generation_config(path: &Path) -> SamplingDefaults {
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     folder
         .and_then(|folder| artifacts::read_text(&folder.join("generation_config.json")).ok())

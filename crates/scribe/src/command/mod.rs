@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod corpus;
 mod doctor;
+mod export;
 mod failure;
 mod input;
 mod interrupt;
@@ -84,7 +85,7 @@ pub enum Command {
     Serve(serve::ServeOptions),
     /// Chat in this terminal
     Chat(chat::ChatOptions),
-    /// List, fetch, inspect and remove models
+    /// List, fetch, inspect, convert and remove models
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Train a tokenizer, and see how text becomes tokens

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokenizer::ChatFormat;
 
 use super::progress::Progress;
-use super::{Failure, Session};
+use super::{Failure, Session, export};
 use crate::config::{ChatFormatOption, EngineOptions};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
@@ -30,6 +30,12 @@ pub enum ModelsCommand {
     /// Show what is known about a model
     #[command(after_help = "Examples:\n  scribe models show smollm2-135m-instruct")]
     Show(NameArgument),
+    /// Write a model anew for other programs, as a Hugging Face folder or a GGUF file
+    #[command(after_help = export::EXPORT_EXAMPLES)]
+    Export(export::ExportArguments),
+    /// Write a model as a GGUF file with fewer bits a weight
+    #[command(after_help = export::QUANTIZE_EXAMPLES)]
+    Quantize(export::QuantizeArguments),
     /// Remove an installed model
     #[command(after_help = "Examples:\n  scribe models remove smollm2-135m-instruct")]
     Remove(NameArgument),
@@ -98,6 +104,8 @@ pub(super) fn run(session: &mut Session, command: ModelsCommand) -> Result<(), F
         ModelsCommand::List => list(session, &library),
         ModelsCommand::Pull(arguments) => pull(session, &library, arguments),
         ModelsCommand::Show(argument) => show(session, &library, &argument.name),
+        ModelsCommand::Export(arguments) => export::export(session, arguments),
+        ModelsCommand::Quantize(arguments) => export::quantize(session, arguments),
         ModelsCommand::Remove(argument) => remove(session, &library, &argument.name),
     }
 }

@@ -21,7 +21,7 @@ fn short_help_lists_the_commands() {
         Commands:
           serve        Serve the page and the API (the default)
           chat         Chat in this terminal
-          models       List, fetch, inspect and remove models
+          models       List, fetch, inspect, convert and remove models
           tokenizer    Train a tokenizer, and see how text becomes tokens
           corpus       Turn files of text into a corpus that a model learns from
           bench        Measure how fast a model reads, writes and is served

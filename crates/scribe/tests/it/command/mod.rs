@@ -4,6 +4,7 @@
 
 mod chat;
 mod corpus;
+mod export;
 mod help;
 mod models;
 mod serve;
