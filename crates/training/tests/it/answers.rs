@@ -30,7 +30,7 @@ fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error
     let run = RunFolder::open(folder, &recipe.to_toml())?;
     let path = run.newest(&run.pretrained())?.unwrap();
     let tokenizer = Tokenizer::from_folder(&path)?;
-    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens: 32 };
+    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens: model_context(&path) };
     let sources = vec![Source::conversations("c", messages().join("../conversations"))];
     fine_tune::prepare(&run, &recipe, &base, sources, NonZeroUsize::MIN, &mut |_| ())?;
     let threads = NonZeroUsize::new(way.threads);
@@ -41,6 +41,11 @@ fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error
     let mut heard = Heard { stop_after: way.stop_after, ..Heard::default() };
     let ended = trainer.run(&mut heard)?;
     Ok((ended, heard))
+}
+
+fn model_context(path: &Path) -> usize {
+    let config = std::fs::read(path.join("config.json")).unwrap();
+    model::Config::from_json(&config).unwrap().context_tokens
 }
 
 /// A run whose model is pretrained.
@@ -58,6 +63,9 @@ fn pretrained(recipe: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 fn answers_are_learned_with_the_same_bytes_stopped_or_not() {
     let recipe = format!("{RECIPE}{SFT}").replace("\"messages\"", "\"/messages\"");
     let recipe = recipe.replace("\"conversations\"", "\"/conversations\"");
+    // Room for a question and its answer.
+    let recipe = recipe.replace("context_tokens = 32", "context_tokens = 256");
+    let recipe = recipe.replace("steps = 12", "steps = 12\nrow_tokens = 32");
     let (folder, path) = pretrained(&recipe);
     let whole = Way { threads: 2, micro_rows: 4, stop_after: None };
     let run = folder.path().join("run");
