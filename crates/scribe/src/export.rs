@@ -176,8 +176,8 @@ fn written(
 fn generation_config(located: &Located, tokenizer: &Tokenizer) -> String {
     let advice = loading::generation_config(&located.path).or(located.sampling);
     let mut json = serde_json::to_value(advice).unwrap_or_default();
-    if advice.temperature.is_some_and(|temperature| temperature > 0.0) {
-        json["do_sample"] = true.into();
+    if let Some(temperature) = advice.temperature {
+        json["do_sample"] = (temperature > 0.0).into();
     }
     if let Some(token) = tokenizer.begin_token() {
         json["bos_token_id"] = token.into();
