@@ -38,10 +38,19 @@ pub(crate) fn run_all() -> Result<()> {
     let logits = target().join("release/examples/logits");
     let text = root().join("LICENSE-APACHE");
     let mut arguments =
-        vec![model.into(), logits.into(), text.into(), KernelPath::best().to_string().into()];
-    let peer = target().join("peers/bin/python");
-    arguments.extend(peer.is_file().then(|| peer.into()));
+        vec![model.into(), (&logits).into(), (&text).into(), KernelPath::best().to_string().into()];
+    let peer: Option<OsString> =
+        Some(target().join("peers/bin/python")).filter(|peer| peer.is_file()).map(Into::into);
+    arguments.extend(peer.clone());
     script("check_parity.py", &arguments)?;
+
+    say("exports as transformers, gguf and llama.cpp read them");
+    run(&mut cargo(&["build", "--release", "--package", "scribe", "--locked"]))?;
+    let [scribe, exports] = ["release/scribe", "exports"].map(|name| target().join(name));
+    let kernels = KernelPath::best().to_string();
+    let files = [&scribe, &logits, model, &text, &exports].map(OsString::from);
+    let arguments: Vec<OsString> = files.into_iter().chain([kernels.into()]).chain(peer).collect();
+    script("check_exports.py", &arguments)?;
 
     script("make_tiny_models.py", &["fixtures".into()])?;
     script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;
