@@ -9,6 +9,7 @@ use artifacts::hash::Digest;
 use serde::{Deserialize, Serialize};
 use tokenizer::Tokenizer;
 
+use crate::documents::Documents;
 use crate::loader::{Loader, LoaderOptions};
 use crate::report::{Report, SplitReport};
 use crate::shard::Shard;
@@ -114,6 +115,15 @@ impl Corpus {
     /// Where a shard is damaged, an option makes no sense, or the split is too short for one row.
     pub fn loader(&self, split: Split, options: LoaderOptions) -> Result<Loader, Error> {
         Loader::new(self.shards(split)?, split, options, Digest::of(&self.manifest.to_json()))
+    }
+
+    /// Opens the shards of a split to be read document by document, in the order of the shards.
+    ///
+    /// # Errors
+    ///
+    /// Where a shard is damaged.
+    pub fn documents(&self, split: Split) -> Result<Documents, Error> {
+        Ok(Documents::new(self.shards(split)?))
     }
 
     /// The shards of a split, in order.

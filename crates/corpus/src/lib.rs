@@ -51,6 +51,7 @@ pub mod weight;
 
 mod build;
 mod document;
+mod documents;
 mod error;
 mod folder;
 mod loader;
@@ -62,6 +63,7 @@ mod threads;
 
 pub use build::{BuildOptions, Progress, SOURCES_MAX};
 pub use document::{Content, Document, Fingerprint, Place};
+pub use documents::Documents;
 pub use error::{Error, ShardFault};
 pub use folder::{Corpus, Facts, SHARDS_MAX, tokenizer_digest};
 pub use loader::{BATCH_TOKENS_MAX, Loader, LoaderOptions, Packing, Position, RowBatch, TIME_MAX};

@@ -14,8 +14,12 @@ const WALLS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("model", &["artifacts", "engine"]),
     ("training", &["artifacts", "corpus", "engine", "model", "tokenizer"]),
+    ("evals", &["artifacts", "corpus", "engine", "model", "tokenizer"]),
     ("chat", &["model", "tokenizer"]),
-    ("scribe", &["artifacts", "chat", "corpus", "engine", "model", "tokenizer", "training"]),
+    (
+        "scribe",
+        &["artifacts", "chat", "corpus", "engine", "evals", "model", "tokenizer", "training"],
+    ),
     ("xtask", &["artifacts", "engine"]),
 ];
 
@@ -27,6 +31,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("clap", "scribe"),
     ("askama", "scribe"),
     ("minijinja", "tokenizer"),
+    ("liblzma", "evals"),
 ];
 
 /// What cargo knows of the workspace and all its dependencies.

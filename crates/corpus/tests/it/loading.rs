@@ -98,6 +98,19 @@ fn an_epoch_of_the_stream_has_every_token_once() {
 }
 
 #[test]
+fn documents_come_whole_and_in_order() {
+    let workshop = Workshop::new();
+    let corpus = corpus(&workshop, 300);
+    assert!(corpus.facts().train.shards > 3);
+    let documents: Vec<Vec<u32>> =
+        corpus.documents(Split::Train).unwrap().map(Result::unwrap).collect();
+    let tokenizer = tokenizer();
+    let texts: Vec<String> = documents.iter().map(|tokens| tokenizer.decode(tokens)).collect();
+    assert_eq!(texts, sentences(300));
+    assert_eq!(corpus.documents(Split::Validation).unwrap().count(), 0);
+}
+
+#[test]
 fn rows_are_the_same_in_batches_of_any_size_and_epochs_differ() {
     let workshop = Workshop::new();
     let corpus = corpus(&workshop, 60);

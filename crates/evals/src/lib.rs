@@ -1,0 +1,17 @@
+//! How good is a model? One number per question, with its baseline.
+//!
+//! 1. [`BitsPerByte`] is how many bits a text takes, for each of its bytes: the lower, the better.
+//!    It is the same unit for models of any vocabulary, and for what knows no tokens at all.
+//! 2. [`ngram`] counts runs of tokens, which is how language was modeled before transformers.
+
+#![forbid(unsafe_code)]
+
+pub mod ngram;
+
+mod bits;
+mod error;
+mod texts;
+
+pub use bits::BitsPerByte;
+pub use error::Error;
+pub use texts::Texts;
