@@ -3,15 +3,19 @@
 //! 1. [`BitsPerByte`] is how many bits a text takes, for each of its bytes: the lower, the better.
 //!    It is the same unit for models of any vocabulary, and for what knows no tokens at all.
 //! 2. [`ngram`] counts runs of tokens, which is how language was modeled before transformers.
+//! 3. [`compression`] asks gzip and xz, and [`baselines`] all three for the [`Texts`] of a corpus.
 
 #![forbid(unsafe_code)]
 
+pub mod compression;
 pub mod ngram;
 
+mod baselines;
 mod bits;
 mod error;
 mod texts;
 
+pub use baselines::{ORDER, baselines};
 pub use bits::BitsPerByte;
 pub use error::Error;
 pub use texts::Texts;
