@@ -1,6 +1,9 @@
 //! Everything that can go wrong while something is measured, with what to do.
 
 use std::io;
+use std::path::PathBuf;
+
+use crate::likelihood::TaskFault;
 
 /// What this crate refuses; each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,42 @@ pub enum Error {
     Empty {
         /// What is missing.
         what: &'static str,
+    },
+    /// A file cannot be read. Remedy: check the path and the rights.
+    #[error("cannot read {}: {source}; check that it is there and may be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// More tasks or bytes than a file of them may have.
+    #[error("{} has more than {limit} {what}; give a part of it", path.display())]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// The most that are accepted.
+        limit: u64,
+        /// What was counted.
+        what: &'static str,
+    },
+    /// A line that is no task.
+    #[error("{}: line {line}: {fault}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        fault: TaskFault,
+    },
+    /// A task that the model cannot answer.
+    #[error("task {task}: {fault}")]
+    Task {
+        /// The task, counted from 1.
+        task: u64,
+        /// What is wrong with it.
+        fault: TaskFault,
     },
     /// A corpus of something else than texts.
     #[error(

@@ -1,9 +1,15 @@
-//! The texts of a corpus, as what its tokens stand for.
+//! The texts of a corpus, as what its tokens stand for; and of a file.
 
-use corpus::{Corpus, Split};
+use std::path::Path;
+
+use corpus::sources::BadRows;
+use corpus::{Content, Corpus, Source, Split};
 use tokenizer::Tokenizer;
 
 use crate::Error;
+
+/// The longest text of a file that is measured, in bytes: all of it is in memory.
+pub const TEXTS_BYTES_MAX: u64 = 256 << 20;
 
 /// A corpus with the tokenizer that it was built with.
 #[derive(Clone, Copy, Debug)]
@@ -54,4 +60,30 @@ impl<'a> Texts<'a> {
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.tokenizer
     }
+}
+
+/// The documents of a file of text, Markdown or JSON lines, as they stand there, without cleaning.
+///
+/// # Errors
+///
+/// [`Error::Corpus`] where the file cannot be read or has a row that is no text, [`Error::TooMuch`]
+/// for more than [`TEXTS_BYTES_MAX`].
+pub fn read_texts(path: &Path) -> Result<Vec<String>, Error> {
+    let (mut texts, mut bytes) = (Vec::new(), 0);
+    let read = Source::text("text", path).read(BadRows::Refused, &mut |document, _| {
+        if let Content::Text(text) = document.content {
+            bytes += text.len() as u64;
+            // What is too much is read, but not kept.
+            if bytes <= TEXTS_BYTES_MAX {
+                texts.push(text);
+            }
+        }
+        Ok(())
+    });
+    read?;
+    if bytes > TEXTS_BYTES_MAX {
+        let (path, limit) = (path.to_owned(), TEXTS_BYTES_MAX);
+        return Err(Error::TooMuch { path, limit, what: "bytes of text" });
+    }
+    Ok(texts)
 }

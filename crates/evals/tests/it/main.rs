@@ -1,6 +1,8 @@
-//! Figures of a real corpus, and the memory that counting takes.
+//! Figures of a real corpus and of a model, and the memory that counting takes.
 
 #![expect(clippy::unwrap_used, reason = "all of this file is tests")]
+
+mod models;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,12 +17,12 @@ use tokenizer::{Tokenizer, TrainOptions, Trainer};
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// The allocator counts for the whole process, so the tests of this file take turns.
-fn turn() -> MutexGuard<'static, ()> {
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn fixture(name: &str) -> std::path::PathBuf {
+pub(crate) fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
 }
 
