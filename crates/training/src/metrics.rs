@@ -34,6 +34,9 @@ pub struct StepMetrics {
     /// Whether the update was left out because gradients were not finite.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
+    /// What was seen on held-out text before the first update of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ValidationMetrics>,
     /// What was seen on held-out text after the update, where it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationMetrics>,
@@ -153,6 +156,7 @@ mod tests {
             gradient_norm: 0.5,
             tokens: 7,
             skipped: false,
+            before: None,
             validation: validation.filter(|_| step.is_multiple_of(2)),
         }
     }

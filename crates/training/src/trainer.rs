@@ -202,6 +202,10 @@ impl Trainer {
         let batch = self.loader.next_batch(self.stage.recipe.rows)?;
         let rate = self.schedule.rate(self.progress.step);
         let step = self.progress.step + 1;
+        let before = match &mut self.validation {
+            Some(validation) if step == 1 => Some(validation.measure(&mut self.learner)?),
+            _ => None,
+        };
         // A step that is left out does not count for the optimizer's own corrections.
         let updates = step - self.progress.skipped_steps;
         let Outcome { loss, gradient_norm, tokens, updated } =
@@ -215,7 +219,8 @@ impl Trainer {
             Some(validation) if looks => Some(validation.measure(&mut self.learner)?),
             _ => None,
         };
-        Ok(StepMetrics { step, loss, rate, gradient_norm, tokens, skipped: !updated, validation })
+        let skipped = !updated;
+        Ok(StepMetrics { step, loss, rate, gradient_norm, tokens, skipped, before, validation })
     }
 
     /// Ends a run whose updates fail one after the other.

@@ -44,7 +44,9 @@ struct Report<'a> {
     /// The newest checkpoint, which is a model that any command takes.
     model: Option<&'a Path>,
     loss: Option<f64>,
-    /// Nats for a token of held-out answers.
+    /// Nats for a token of held-out answers, before and after; absent where nothing is held out,
+    /// or this part of the run did not begin it.
+    validation_loss_before: Option<f64>,
     validation_loss: Option<f64>,
 }
 
@@ -106,9 +108,16 @@ fn tell(session: &mut Session, run: &Path, outcome: &Outcome) -> Result<(), Fail
             steps: outcome.steps,
             model: outcome.model.as_deref(),
             loss: outcome.loss,
+            validation_loss_before: outcome.before.map(|look| look.loss),
             validation_loss: outcome.validation.map(|look| look.loss),
         })?;
     } else if let (true, Some(model)) = (outcome.finished, &outcome.model) {
+        if let (Some(before), Some(after)) = (outcome.before, outcome.validation) {
+            terminal.note(format_args!(
+                "held-out answers: {:.3} nats a token before, {:.3} after",
+                before.loss, after.loss
+            ));
+        }
         terminal.line(model.display())?;
     }
     Ok(())

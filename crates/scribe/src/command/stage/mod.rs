@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use corpus::Source;
 use engine::Device;
+use training::metrics::ValidationMetrics;
 use training::recipe::{CorpusRecipe, SourceRecipe};
 use training::text::TextProgress;
 use training::{Ended, Stage, Trainer, TrainerOptions};
@@ -40,8 +41,10 @@ pub(super) struct Outcome {
     /// The newest checkpoint, which is a model that any command takes.
     pub(super) model: Option<PathBuf>,
     pub(super) loss: Option<f64>,
+    /// Of the look before the first step, if this part of the run took it.
+    pub(super) before: Option<ValidationMetrics>,
     /// Of the last look at held-out text.
-    pub(super) validation: Option<training::metrics::ValidationMetrics>,
+    pub(super) validation: Option<ValidationMetrics>,
 }
 
 /// Works at a stage until it is finished or somebody wants it to end.
@@ -58,12 +61,13 @@ pub(super) fn train(
     let mut trainer = Trainer::open(stage, &options)?;
     let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
     let ended = trainer.run(&mut show)?;
-    let (loss, validation) = show.last();
+    let (loss, before, validation) = show.last();
     Ok(Outcome {
         finished: ended == Ended::Finished,
         steps: trainer.steps_done(),
         model: trainer.newest_checkpoint(),
         loss,
+        before,
         validation,
     })
 }

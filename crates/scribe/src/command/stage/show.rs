@@ -30,6 +30,7 @@ pub(super) struct Show<'a> {
     step_begun: Instant,
     timing: File,
     last: Option<StepMetrics>,
+    before: Option<ValidationMetrics>,
     validation: Option<ValidationMetrics>,
 }
 
@@ -59,13 +60,16 @@ impl<'a> Show<'a> {
             step_begun: Instant::now(),
             timing,
             last: None,
+            before: None,
             validation: None,
         })
     }
 
-    /// The last step's loss, and the last look at held-out text.
-    pub(super) fn last(&self) -> (Option<f64>, Option<ValidationMetrics>) {
-        (self.last.as_ref().map(|metrics| metrics.loss), self.validation)
+    /// The last step's loss, and the first and the last look at held-out text.
+    pub(super) fn last(
+        &self,
+    ) -> (Option<f64>, Option<ValidationMetrics>, Option<ValidationMetrics>) {
+        (self.last.as_ref().map(|metrics| metrics.loss), self.before, self.validation)
     }
 
     fn begin(&mut self, step: u64) {
@@ -83,6 +87,7 @@ impl<'a> Show<'a> {
         // Figures about time are for people: a run does not end because they cannot be kept.
         let _ = serde_json::to_string(&Timing { step: metrics.step, seconds })
             .map(|line| writeln!(self.timing, "{line}"));
+        self.before = self.before.or(metrics.before);
         self.validation = metrics.validation.or(self.validation);
         let held_out = self
             .validation
