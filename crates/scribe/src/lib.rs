@@ -7,6 +7,7 @@ pub mod config;
 mod export;
 pub mod fetch;
 pub mod loading;
+mod locale;
 mod random;
 pub mod terminal;
 pub mod web;

@@ -10,13 +10,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::assets;
-use super::locale::Language;
 use super::preferences::Preferences;
 use super::question::{Author, Entry, Form, Question};
 use super::view::{
     AnswerShown, ChatPage, Frame, ModelShown, ProblemPage, SettingsShown, Shown, page_data,
 };
 use super::words::{self, Pace};
+use crate::locale::Language;
 use crate::web::body;
 use crate::web::error::ApiError;
 use crate::web::generation::Choices;

@@ -5,7 +5,6 @@
 
 mod assets;
 mod home;
-mod locale;
 mod preferences;
 mod question;
 mod stream;

@@ -3,7 +3,7 @@
 use axum::http::header::{ACCEPT_LANGUAGE, COOKIE};
 use axum::http::{HeaderMap, HeaderValue};
 
-use super::locale::Language;
+use crate::locale::Language;
 
 /// How the pages look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use chat::{Event, StopReason, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::locale::Language;
 use super::preferences::Preferences;
 use super::question::Question;
 use super::words::{self, Pace};
+use crate::locale::Language;
 use crate::web::api::request::MESSAGES_MAX;
 use crate::web::body;
 use crate::web::error::ApiError;

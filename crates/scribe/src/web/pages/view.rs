@@ -5,9 +5,9 @@ use fluent_bundle::FluentValue;
 use serde::Serialize;
 
 use super::assets;
-use super::locale::Language;
 use super::preferences::{Preferences, Theme};
 use super::question::Entry;
+use crate::locale::Language;
 
 /// The questions that the empty page offers.
 const EXAMPLES: [&str; 4] = ["example-capital", "example-sky", "example-poem", "example-list"];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat::{StopReason, Usage};
 use fluent_bundle::FluentValue;
 
-use super::locale::Language;
+use crate::locale::Language;
 use crate::web::error::ApiError;
 
 /// How fast an answer came.

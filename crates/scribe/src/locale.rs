@@ -8,12 +8,12 @@ use unic_langid::LanguageIdentifier;
 
 type Bundle = FluentBundle<FluentResource>;
 
-const ENGLISH: &str = include_str!("../../../i18n/en.ftl");
-const FRENCH: &str = include_str!("../../../i18n/fr.ftl");
+const ENGLISH: &str = include_str!("../i18n/en.ftl");
+const FRENCH: &str = include_str!("../i18n/fr.ftl");
 
 /// A language that the pages speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     /// English, where nothing else is asked for.
     #[default]
     English,
@@ -23,11 +23,11 @@ pub(super) enum Language {
 
 impl Language {
     /// All of them.
-    pub(super) const ALL: [Self; 2] = [Self::English, Self::French];
+    pub(crate) const ALL: [Self; 2] = [Self::English, Self::French];
 
     /// The code in `lang` attributes, cookies and addresses.
     #[must_use]
-    pub(super) fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::English => "en",
             Self::French => "fr",
@@ -36,14 +36,14 @@ impl Language {
 
     /// The language that a tag such as `fr-CA` means, if the pages speak it.
     #[must_use]
-    pub(super) fn from_tag(tag: &str) -> Option<Self> {
+    pub(crate) fn from_tag(tag: &str) -> Option<Self> {
         let primary = tag.split(['-', '_']).next().unwrap_or_default().trim();
         Self::ALL.into_iter().find(|language| language.code().eq_ignore_ascii_case(primary))
     }
 
     /// The language that an `Accept-Language` header likes best.
     #[must_use]
-    pub(super) fn from_header(header: &str) -> Option<Self> {
+    pub(crate) fn from_header(header: &str) -> Option<Self> {
         let mut best: Option<(Self, f32)> = None;
         for range in header.split(',') {
             let mut parts = range.split(';');
@@ -60,7 +60,7 @@ impl Language {
 
     /// The language that the page offers to switch to.
     #[must_use]
-    pub(super) fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::English => Self::French,
             Self::French => Self::English,
@@ -69,7 +69,7 @@ impl Language {
 
     /// The words for `key`.
     #[must_use]
-    pub(super) fn text(self, key: &str) -> String {
+    pub(crate) fn text(self, key: &str) -> String {
         self.format(key, &[])
     }
 
@@ -77,7 +77,7 @@ impl Language {
     ///
     /// A key that does not exist gives itself: the tests see to it that there is none.
     #[must_use]
-    pub(super) fn format(self, key: &str, values: &[(&str, FluentValue<'_>)]) -> String {
+    pub(crate) fn format(self, key: &str, values: &[(&str, FluentValue<'_>)]) -> String {
         let bundle = self.bundle();
         let Some(pattern) = bundle.get_message(key).and_then(|message| message.value()) else {
             return key.to_owned();
