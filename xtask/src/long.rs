@@ -9,10 +9,12 @@ use crate::{check, setup};
 const FUZZ_CASES: &str = "1000000";
 /// Random ways to run the same request that must give the same bytes.
 const EQUALITY_CASES: &str = "1000";
+/// Kills of a training run that must end with the bytes of one that nobody interrupts.
+const KILLS: &str = "20";
 /// Most preemptions in an execution of the thread pool: minutes, where one more takes hours.
 const PREEMPTIONS: &str = "3";
 
-/// Runs the fuzzing, equality and model checks at full size, in release builds.
+/// Runs the fuzzing, equality, kill and model checks at full size, in release builds.
 ///
 /// # Errors
 ///
@@ -31,5 +33,7 @@ pub(crate) fn run_all() -> Result<()> {
     say(&format!("{EQUALITY_CASES} random cases through the queue and the HTTP interface"));
     run(cargo(&["test", "--release", "--package", "scribe", "equality"])
         .envs(tools.environment())
-        .env("SCRIBE_CASES", EQUALITY_CASES))
+        .env("SCRIBE_CASES", EQUALITY_CASES))?;
+    say(&format!("a training run that is killed {KILLS} times"));
+    run(cargo(&["test", "--release", "--package", "scribe", "killed"]).env("SCRIBE_KILLS", KILLS))
 }

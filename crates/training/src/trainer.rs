@@ -189,6 +189,12 @@ impl Trainer {
         self.progress.step
     }
 
+    /// After how many steps the newest checkpoint was saved; 0 where there is none.
+    #[must_use]
+    pub fn steps_saved(&self) -> u64 {
+        self.saved.unwrap_or(0)
+    }
+
     /// The folder of the newest checkpoint, if there is one.
     #[must_use]
     pub fn newest_checkpoint(&self) -> Option<PathBuf> {

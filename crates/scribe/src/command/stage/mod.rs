@@ -37,6 +37,7 @@ pub(super) struct StageArguments {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) finished: bool,
+    /// Those that are saved: it goes on after them.
     pub(super) steps: u64,
     /// The newest checkpoint, which is a model that any command takes.
     pub(super) model: Option<PathBuf>,
@@ -60,16 +61,27 @@ pub(super) fn train(
     let options = TrainerOptions { device: device.clone(), micro_rows };
     let mut trainer = Trainer::open(stage, &options)?;
     let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
-    let ended = trainer.run(&mut show)?;
+    let finished = trainer.run(&mut show)? == Ended::Finished;
     let (loss, before, validation) = show.last();
+    drop(show);
+    if finished && trainer.steps_saved() < trainer.steps_done() {
+        return Err(not_saved(&trainer));
+    }
     Ok(Outcome {
-        finished: ended == Ended::Finished,
-        steps: trainer.steps_done(),
+        finished,
+        steps: trainer.steps_saved(),
         model: trainer.newest_checkpoint(),
         loss,
         before,
         validation,
     })
+}
+
+/// All is done, and the end of it is not on disk.
+fn not_saved(trainer: &Trainer) -> Failure {
+    let (done, saved) = (trainer.steps_done(), trainer.steps_saved());
+    let error = anyhow::anyhow!("all {done} steps were taken, but only {saved} could be saved");
+    Failure::broken(error, "make room, then give the same command again")
 }
 
 /// Says how a stage goes on that was stopped.

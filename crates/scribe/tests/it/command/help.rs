@@ -24,6 +24,8 @@ fn short_help_lists_the_commands() {
           models       List, fetch, inspect, convert and remove models
           tokenizer    Train a tokenizer, and see how text becomes tokens
           corpus       Turn files of text into a corpus that a model learns from
+          pretrain     Train a model on text, from the first word to samples of its writing
+          sft          Teach a model to answer, by conversations
           bench        Measure how fast a model reads, writes and is served
           plan         Print how much memory a model will take, without loading it
           doctor       Check this machine, and say what to do about each finding

@@ -7,6 +7,7 @@ mod corpus;
 mod export;
 mod help;
 mod models;
+mod pretrain;
 mod serve;
 mod tokenizer;
 

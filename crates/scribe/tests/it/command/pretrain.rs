@@ -1,0 +1,398 @@
+//! `scribe pretrain` as a process: killed, stopped, without room on the disk, called wrongly.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::Value;
+
+use super::{Ran, Scribe};
+
+/// A run of a second or so that saves often.
+const RECIPE: &str = r#"
+seed = 3
+[tokenizer]
+vocabulary = 400
+[[corpus.source]]
+path = "TEXT"
+[corpus]
+validation = 0.2
+[model]
+layers = 2
+width = 32
+heads = 2
+kv_heads = 1
+context_tokens = 32
+[pretrain]
+steps = 120
+rows = 4
+optimizer = "muon"
+learning_rate = 1e-2
+warmup_steps = 5
+validate_every = 7
+validation_rows = 3
+checkpoint_every = 3
+samples = ["The state"]
+"#;
+
+/// Kills of a run, unless `SCRIBE_KILLS` says how many.
+const KILLS: usize = 4;
+/// Time between two looks at what a run has made.
+const LOOK: Duration = Duration::from_micros(100);
+/// Smaller than the model of a checkpoint, larger than any other file that grows.
+const ROOM_BYTES: u64 = 64 << 10;
+
+/// A folder with a recipe, and a run that may be begun there.
+struct Training {
+    scribe: Scribe,
+}
+
+impl Training {
+    fn new() -> Self {
+        Self::of(&RECIPE.replace("TEXT", messages().to_str().unwrap()))
+    }
+
+    fn of(recipe: &str) -> Self {
+        let scribe = Scribe::new();
+        fs::write(scribe.folder().join("recipe.toml"), recipe).unwrap();
+        Self { scribe }
+    }
+
+    fn command(&self) -> Command {
+        self.scribe.command(&["pretrain", "recipe.toml", "--run", "run"])
+    }
+
+    fn run(&self) -> Ran {
+        Ran::from(self.command().output().unwrap())
+    }
+
+    /// The run without a limit on files that would end the process when it is reached.
+    fn start_with_full_disk_to_come(&self) -> Child {
+        let program = env!("CARGO_BIN_EXE_scribe");
+        let mut command = self.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", program]).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.current_dir(self.scribe.folder()).stdin(Stdio::null());
+        command = shell;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scribe.folder().join("run")
+    }
+
+    fn pretrained(&self) -> PathBuf {
+        self.folder().join("3-pretrained")
+    }
+
+    fn metrics_bytes(&self) -> u64 {
+        fs::metadata(self.pretrained().join("metrics.jsonl")).map_or(0, |found| found.len())
+    }
+
+    /// Whether a checkpoint is being written.
+    fn is_saving(&self) -> bool {
+        let entries = fs::read_dir(self.pretrained().join("checkpoints")).into_iter().flatten();
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
+    }
+
+    #[track_caller]
+    fn assert_as_uninterrupted(&self) {
+        let (whole, found) = (uninterrupted(), files(&self.folder()));
+        let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(whole), names(&found));
+        for (name, bytes) in whole {
+            assert!(bytes == &found[name], "{} differs", name.display());
+        }
+    }
+}
+
+/// The texts of the fixtures.
+fn messages() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join("fixtures/state-of-the-union").canonicalize().unwrap()
+}
+
+/// What a run leaves that nobody interrupts.
+fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
+    static WHOLE: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
+    WHOLE.get_or_init(|| {
+        let training = Training::new();
+        let ran = training.run();
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let files = files(&training.folder());
+        let last = Path::new("3-pretrained/checkpoints/step-00000120");
+        for name in ["model.safetensors", "optimizer.safetensors", "progress.json"] {
+            assert!(files.contains_key(&last.join(name)), "{name}");
+        }
+        files
+    })
+}
+
+/// Whether a file of a run is another each time, as it tells when and how fast it went.
+fn tells_of_time(name: &Path) -> bool {
+    let name = name.file_name().unwrap().to_string_lossy();
+    ["run.lock", "timing.jsonl"].contains(&&*name)
+}
+
+/// All files of a run but those that tell of time, by their paths.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !tells_of_time(&name) {
+                files.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// Random numbers that are the same in every test: SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// What a run does when it is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Tokenizer,
+    Corpus,
+    Step,
+    Saving,
+}
+
+impl Moment {
+    /// Moments in the order in which a run has them: one of each, and the rest in the training.
+    fn of(index: usize, kills: usize) -> Self {
+        match index * 8 / kills {
+            0 | 1 => Self::Tokenizer,
+            2 | 3 => Self::Corpus,
+            _ if index.is_multiple_of(2) => Self::Step,
+            _ => Self::Saving,
+        }
+    }
+
+    /// Whether it has come; a run goes on for `bytes` of metrics before it is killed there.
+    fn has_come(self, training: &Training, bytes: u64) -> bool {
+        match self {
+            Self::Tokenizer => training.folder().join("recipe.toml").exists(),
+            Self::Corpus => training.folder().join("1-tokenizer").exists(),
+            Self::Step => training.metrics_bytes() > bytes,
+            Self::Saving => training.metrics_bytes() > bytes && training.is_saving(),
+        }
+    }
+
+    /// Up to so many microseconds pass then.
+    fn lasts(self) -> u64 {
+        match self {
+            Self::Tokenizer | Self::Corpus => 40_000,
+            Self::Step => 20_000,
+            Self::Saving => 5_000,
+        }
+    }
+}
+
+/// Starts the run and kills it at such a moment. Returns whether it still ran.
+fn start_and_kill(training: &Training, moment: Moment, random: &mut Random, more: u64) -> bool {
+    let bytes = training.metrics_bytes() + random.below(more);
+    let pause = Duration::from_micros(random.below(moment.lasts()));
+    let mut child = training.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !moment.has_come(training, bytes) && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(LOOK);
+    }
+    std::thread::sleep(pause);
+    child.kill().unwrap();
+    child.wait().unwrap().code().is_none()
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
+    let kills = std::env::var("SCRIBE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
+    let training = Training::new();
+    let whole = uninterrupted()[Path::new("3-pretrained/metrics.jsonl")].len() as u64;
+    let mut random = Random(1);
+    let mut killed = 0;
+    for index in 0..kills {
+        let moment = Moment::of(index, kills);
+        // Resuming gives up to three steps back, so that a run goes on all the same.
+        let hit = start_and_kill(&training, moment, &mut random, whole * 3 / (kills as u64 * 2));
+        killed += usize::from(hit);
+    }
+    assert!(killed * 2 > kills, "only {killed} of {kills} hit a run");
+    let ran = training.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    training.assert_as_uninterrupted();
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let training = Training::new();
+    let child = training.command().arg("--json").spawn().unwrap();
+    while training.metrics_bytes() < 1_000 {
+        std::thread::sleep(LOOK);
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{}", ran.err);
+    let go_on = "go on with: scribe pretrain recipe.toml --run run\n";
+    assert!(ran.err.ends_with(go_on) && ran.err.contains("stopped after "), "{}", ran.err);
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let steps = told["steps"].as_u64().unwrap();
+    assert_eq!((&told["schema"], &told["finished"]), (&"scribe.pretrain/1".into(), &false.into()));
+    assert_eq!(told["model"], format!("run/3-pretrained/checkpoints/step-{steps:08}"));
+
+    let ran = training.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains(&format!("going on after step {steps}\n")), "{}", ran.err);
+    training.assert_as_uninterrupted();
+}
+
+/// Gives a process so many bytes for each file; `None` for as many as the disk has.
+fn limit_files(child: &Child, bytes: Option<u64>) {
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit).unwrap();
+}
+
+/// Starts a run, and leaves no room as soon as it has a checkpoint.
+fn start_and_fill_the_disk(training: &Training) -> Child {
+    let mut child = training.start_with_full_disk_to_come();
+    while !training.pretrained().join("checkpoints/LATEST").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run has ended");
+        std::thread::sleep(LOOK);
+    }
+    limit_files(&child, Some(ROOM_BYTES));
+    child
+}
+
+#[test]
+fn a_full_disk_does_not_end_a_run_and_the_next_checkpoint_is_saved() {
+    let training = Training::new();
+    let mut child = start_and_fill_the_disk(&training);
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("could not be saved, and the run goes on") {
+        assert!(lines.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    assert!(training.pretrained().join("checkpoints/LATEST").exists());
+    limit_files(&child, None);
+    lines.read_to_string(&mut told).unwrap();
+    assert!(child.wait().unwrap().success(), "{told}");
+    training.assert_as_uninterrupted();
+}
+
+#[test]
+fn a_run_whose_last_step_is_not_saved_says_so_and_goes_on_with_room() {
+    let training = Training::new();
+    let child = start_and_fill_the_disk(&training);
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    assert!(ran.err.contains("error: all 120 steps were taken, but only "), "{}", ran.err);
+    assert!(ran.err.contains("hint: make room, then give the same command again"), "{}", ran.err);
+    let ran = training.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    training.assert_as_uninterrupted();
+}
+
+#[test]
+fn results_are_one_document_or_the_samples_and_the_model() {
+    let training = Training::of(
+        &RECIPE.replace("TEXT", messages().to_str().unwrap()).replace("steps = 120", "steps = 7"),
+    );
+    let ran = training.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.starts_with("The state\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("\nrun/3-pretrained/checkpoints/step-00000007\n"), "{}", ran.out);
+    let ran = Ran::from(training.command().arg("--json").output().unwrap());
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &told["steps"], &told["finished"]), (0, &7.into(), &true.into()));
+    assert_eq!(told["samples"][0]["prompt"], "The state");
+}
+
+/// The exit code and the error of a run of a recipe.
+fn refused(training: &Training) -> (i32, String) {
+    let ran = training.run();
+    assert_eq!(ran.out, "");
+    assert!(ran.err.contains("error: "), "{}", ran.err);
+    let error = &ran.err[ran.err.find("error: ").unwrap()..];
+    (ran.code, error.trim_end().replace(messages().to_str().unwrap(), "TEXT"))
+}
+
+#[test]
+fn bad_recipes_and_texts_are_told_in_a_sentence() {
+    let recipe = RECIPE.replace("TEXT", messages().to_str().unwrap());
+    let of_rows = |column| {
+        recipe
+            .replace(messages().to_str().unwrap(), "rows.jsonl\"\n")
+            .replace("\n\"\n", &format!("\ncolumn = \"{column}\"\n"))
+    };
+    for (recipe, code, expected) in [
+        (recipe.replace("steps =", "stepz ="), 2, "`stepz`; did you mean `steps`?"),
+        (recipe.replace("= 1e-2", "= -1"), 2, "pretrain.learning_rate is -1, but must be from"),
+        (recipe.replace("seed = 3", "seed = "), 2, "line 2: "),
+        (RECIPE.replace("TEXT", "absent"), 3, "there is no text at `"),
+        (RECIPE.replace("TEXT", "empty.txt"), 1, "there is no text to learn from; give files"),
+        (RECIPE.replace("TEXT", "nothing"), 1, "holds no file that can be read here"),
+        (of_rows("txet"), 1, "has no column `txet`"),
+        (recipe.replace("= 400", "= 300000"), 1, "set tokenizer.vocabulary to at most "),
+    ] {
+        let training = Training::of(&recipe);
+        let folder = training.scribe.folder();
+        fs::create_dir(folder.join("nothing")).unwrap();
+        fs::write(folder.join("empty.txt"), "\n \n").unwrap();
+        fs::write(folder.join("rows.jsonl"), "{\"text\": \"a\"}\n".repeat(200)).unwrap();
+        let (found, error) = refused(&training);
+        assert!(found == code && error.contains(expected), "{expected}: {found}, {error}");
+        assert!(error.lines().count() <= 2, "{error}");
+    }
+    let none = Scribe::new().run(&["pretrain", "absent.toml", "--run", "run"]);
+    let told = "error: there is no recipe at `absent.toml`\nhint: name one, such as \
+                recipes/tiny.toml\n";
+    assert_eq!((none.code, none.err.as_str()), (3, told));
+}
+
+#[test]
+fn folders_of_others_are_told_in_a_sentence() {
+    let training = Training::new();
+    fs::create_dir(training.folder()).unwrap();
+    fs::write(training.folder().join("letter.txt"), "dear").unwrap();
+    let (code, error) = refused(&training);
+    assert!(
+        code == 1 && error.contains("run holds no run; name a folder that is empty"),
+        "{error}"
+    );
+
+    fs::remove_file(training.folder().join("letter.txt")).unwrap();
+    let lock = fs::File::create(training.folder().join("run.lock")).unwrap();
+    lock.lock().unwrap();
+    let (code, error) = refused(&training);
+    assert!(code == 1 && error.contains("run is in use by another process; wait"), "{error}");
+
+    drop(lock);
+    let other = RECIPE.replace("seed = 3", "seed = 4");
+    fs::write(training.folder().join("recipe.toml"), other).unwrap();
+    let (code, error) = refused(&training);
+    assert!(code == 1 && error.contains("run was begun with another recipe: there is"), "{error}");
+}
