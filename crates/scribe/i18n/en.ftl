@@ -107,3 +107,48 @@ loading = The model is being loaded. This page opens the chat by itself as soon 
 error-title = This did not work
 back-to-chat = Go to the chat
 no-javascript = JavaScript is off: answers appear when they are complete.
+
+number = { $number }
+report-title = Training of { $run }
+report-finished = Finished after { $done ->
+    [one] one step
+   *[other] { $done } steps
+  }
+report-stopped = Stopped after { $done } of { $steps } steps
+report-curves = Curves
+report-curve = { $name }: { $first } at step { $from }, { $last } at step { $to }, least { $least }.
+report-loss = Loss
+report-held-out = Loss on held-out text
+report-bits = Bits per byte, held out
+report-rate = Learning rate
+report-norm = Gradient norm
+report-learned = learned text
+report-held-out-text = held-out text
+report-step = step
+report-parameters = Parameters
+report-tokens = Tokens
+report-time = Time
+report-speed = Tokens per second
+report-samples = Samples
+report-samples-hint = Each beginning is the recipe’s; the rest is what the model wrote after it.
+report-recipe = Recipe
+report-text = Text
+report-vocabulary = Vocabulary
+report-layers = Layers
+report-width = Width
+report-heads = Heads
+report-context = Context, in tokens
+report-steps = Steps
+report-rows = Rows × tokens of a step
+report-optimizer = Optimizer
+report-schedule = Schedule
+report-constant = constant
+report-linear = linear
+report-cosine = cosine
+report-decay = decay at the end
+report-warmup = Warm-up
+report-warmup-steps = { $steps ->
+    [one] one step
+   *[other] { $steps } steps
+  }
+report-seed = Seed

@@ -107,3 +107,48 @@ loading = Le modèle est en cours de chargement. Cette page ouvrira la conversat
 error-title = Cela n’a pas fonctionné
 back-to-chat = Aller à la discussion
 no-javascript = JavaScript est désactivé : les réponses apparaissent une fois complètes.
+
+number = { $number }
+report-title = Apprentissage de { $run }
+report-finished = Terminé après { $done ->
+    [one] un pas
+   *[other] { $done } pas
+  }
+report-stopped = Arrêté après { $done } pas sur { $steps }
+report-curves = Courbes
+report-curve = { $name } : { $first } au pas { $from }, { $last } au pas { $to }, au moins { $least }.
+report-loss = Perte
+report-held-out = Perte, texte réservé
+report-bits = Bits par octet, texte réservé
+report-rate = Taux d’apprentissage
+report-norm = Norme du gradient
+report-learned = texte appris
+report-held-out-text = texte réservé
+report-step = pas
+report-parameters = Paramètres
+report-tokens = Jetons
+report-time = Durée
+report-speed = Jetons par seconde
+report-samples = Essais
+report-samples-hint = Chaque début vient de la recette ; la suite est ce que le modèle a écrit.
+report-recipe = Recette
+report-text = Texte
+report-vocabulary = Vocabulaire
+report-layers = Couches
+report-width = Largeur
+report-heads = Têtes
+report-context = Contexte, en jetons
+report-steps = Pas
+report-rows = Lignes × jetons d’un pas
+report-optimizer = Optimiseur
+report-schedule = Variation du taux
+report-constant = constante
+report-linear = linéaire
+report-cosine = cosinus
+report-decay = baisse à la fin
+report-warmup = Montée en régime
+report-warmup-steps = { $steps ->
+    [one] un pas
+   *[other] { $steps } pas
+  }
+report-seed = Graine

@@ -8,6 +8,8 @@ mod export;
 pub mod fetch;
 pub mod loading;
 mod locale;
+mod plot;
 mod random;
+mod run_state;
 pub mod terminal;
 pub mod web;

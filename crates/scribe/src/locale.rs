@@ -1,4 +1,4 @@
-//! The words of the pages in every language, and which language a reader gets.
+//! The words of pages and reports in every language, and which language a reader gets.
 
 use std::sync::LazyLock;
 
@@ -11,13 +11,15 @@ type Bundle = FluentBundle<FluentResource>;
 const ENGLISH: &str = include_str!("../i18n/en.ftl");
 const FRENCH: &str = include_str!("../i18n/fr.ftl");
 
-/// A language that the pages speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A language that the pages and reports speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     /// English, where nothing else is asked for.
     #[default]
+    #[value(name = "en")]
     English,
     /// French.
+    #[value(name = "fr")]
     French,
 }
 
@@ -64,6 +66,21 @@ impl Language {
         match self {
             Self::English => Self::French,
             Self::French => Self::English,
+        }
+    }
+
+    /// A number of these digits, as the language writes it.
+    #[must_use]
+    pub(crate) fn number(self, number: f64) -> String {
+        self.format("number", &[("number", number.into())])
+    }
+
+    /// What stands between whole and broken parts of a number.
+    #[must_use]
+    pub(crate) fn point(self) -> &'static str {
+        match self {
+            Self::English => ".",
+            Self::French => ",",
         }
     }
 
@@ -183,9 +200,13 @@ mod tests {
     fn every_key_that_is_used_exists_and_every_key_is_used() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
         let mut sources = String::new();
-        for place in ["templates", "src/web/pages", "src/web/static"] {
+        for place in ["templates", "src/web/pages", "src/web/static", "src/command/pretrain/report"]
+        {
             for entry in std::fs::read_dir(format!("{folder}{place}")).expect("the folder") {
-                sources += &std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
+                let path = entry.expect("an entry").path();
+                if path.is_file() {
+                    sources += &std::fs::read_to_string(path).expect("text");
+                }
             }
         }
         let known = keys(ENGLISH);

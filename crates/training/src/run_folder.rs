@@ -15,8 +15,8 @@ use crate::trainer::CHECKPOINTS_FOLDER;
 
 /// The recipe that the run follows.
 pub const RECIPE_FILE: &str = "recipe.toml";
-/// The stages that leave a model.
-const STAGES: [&str; 2] = ["3-pretrained", "4-sft"];
+/// The folders of the stages that leave a model, in their order.
+pub const STAGES: [&str; 2] = ["3-pretrained", "4-sft"];
 /// Held while a process works in the folder.
 const LOCK_FILE: &str = "run.lock";
 

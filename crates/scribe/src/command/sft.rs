@@ -44,8 +44,7 @@ struct Report<'a> {
     /// The newest checkpoint, which is a model that any command takes.
     model: Option<&'a Path>,
     loss: Option<f64>,
-    /// Nats for a token of held-out answers, before and after; absent where nothing is held out,
-    /// or this part of the run did not begin it.
+    /// Nats for a token of held-out answers, before and after; absent where nothing is held out.
     validation_loss_before: Option<f64>,
     validation_loss: Option<f64>,
 }

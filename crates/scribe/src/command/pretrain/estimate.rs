@@ -10,6 +10,7 @@ use training::plan::Plan;
 
 use super::super::doctor::available_memory_bytes;
 use super::super::{Failure, Session};
+use crate::run_state::time_for_people;
 use crate::terminal::{bytes_for_people, count_for_people};
 
 /// Tokens of the row that is timed.
@@ -84,14 +85,4 @@ fn probe(recipe: &Recipe, device: &Device, plan: &Plan) -> Result<f64, Failure> 
     model.accumulate(&batch);
     let share = plan.tokens as f64 / f64::from(count);
     Ok(begun.elapsed().as_secs_f64() * share)
-}
-
-/// A time in the unit that fits.
-fn time_for_people(seconds: f64) -> String {
-    match seconds {
-        ..120.0 => format!("{seconds:.0} s"),
-        ..7_200.0 => format!("{:.0} min", seconds / 60.0),
-        ..172_800.0 => format!("{:.0} h", seconds / 3_600.0),
-        _ => format!("{:.0} days", seconds / 86_400.0),
-    }
 }

@@ -2,6 +2,7 @@
 //! any moment.
 
 mod estimate;
+mod report;
 mod samples;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use engine::Device;
 use serde::Serialize;
 use training::{Recipe, RunFolder, Stage, text};
 
-use self::samples::Sample;
 use super::stage::{self, Outcome, StageArguments, TextShow};
 use super::{Failure, Session};
+use crate::locale::Language;
+use crate::run_state::Sample;
 
 /// What to train, and where.
 #[derive(Debug, Args)]
@@ -35,6 +37,17 @@ pub struct PretrainOptions {
     #[arg(long)]
     dry_run: bool,
 
+    /// The language of the report
+    #[arg(
+        long,
+        env = "SCRIBE_LANGUAGE",
+        value_enum,
+        default_value_t,
+        value_name = "LANGUAGE",
+        hide_env_values = true
+    )]
+    language: Language,
+
     #[command(flatten)]
     stage: StageArguments,
 }
@@ -51,6 +64,8 @@ struct Report<'a> {
     loss: Option<f64>,
     validation_bits_per_byte: Option<f64>,
     samples: &'a [Sample],
+    /// A page about the run, if it could be written.
+    report: Option<&'a Path>,
 }
 
 /// Trains, or says what that would take.
@@ -65,14 +80,17 @@ pub(super) fn run(session: &mut Session, options: &PretrainOptions) -> Result<()
     let run = RunFolder::open(folder, &recipe.to_toml())?;
     prepare(session, &run, &recipe, sources, &device)?;
     let work = Stage::pretrain(&run, &recipe)?;
-    let outcome = stage::train(session, "pretraining", work, &device, &options.stage)?;
-    let samples = match &outcome.model {
-        Some(model) if outcome.finished => {
+    let outcome = stage::train(session, "pretraining", work, &device, &options.stage);
+    let samples = match &outcome {
+        Ok(Outcome { finished: true, model: Some(model), .. }) => {
             samples::write(model, &run, &recipe, &options.stage.device)?
         }
         _ => Vec::new(),
     };
-    tell(session, folder, &outcome, &samples)?;
+    // A run that failed has a page, too: it shows where.
+    let page = write_report(session, &run, &recipe, options.language);
+    let outcome = outcome?;
+    tell(session, folder, &outcome, &samples, page.as_deref())?;
     if outcome.finished {
         return Ok(());
     }
@@ -87,6 +105,7 @@ fn tell(
     run: &Path,
     outcome: &Outcome,
     samples: &[Sample],
+    report: Option<&Path>,
 ) -> Result<(), Failure> {
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
@@ -99,6 +118,7 @@ fn tell(
             loss: outcome.loss,
             validation_bits_per_byte: outcome.validation.map(|look| look.bits_per_byte),
             samples,
+            report,
         })?;
     } else if let (true, Some(model)) = (outcome.finished, &outcome.model) {
         for sample in samples {
@@ -108,6 +128,26 @@ fn tell(
         terminal.line(model.display())?;
     }
     Ok(())
+}
+
+/// Writes the page about the run; a run that went well does not fail by it.
+fn write_report(
+    session: &mut Session,
+    run: &RunFolder,
+    recipe: &Recipe,
+    language: Language,
+) -> Option<PathBuf> {
+    match report::write(run, recipe, language) {
+        Ok(path) => {
+            session.terminal.note(format_args!("{} shows how it went", path.display()));
+            Some(path)
+        }
+        Err(Failure { error, .. }) => {
+            let error = error.unwrap_or_else(|| anyhow::anyhow!("it was stopped"));
+            session.terminal.warn(format_args!("there is no report of the run: {error:#}"));
+            None
+        }
+    }
 }
 
 /// Makes the tokenizer and the corpus of the run, where they are not there.

@@ -6,27 +6,18 @@ use std::sync::Arc;
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 use model::{Batch, BatchOptions, Event, Model, Sampling, SequenceRequest, Source};
-use serde::Serialize;
 use training::{Recipe, RunFolder};
 
 use super::super::Failure;
 use crate::config::DeviceArguments;
 use crate::loading;
+use crate::run_state::{SAMPLES_FILE, Sample};
 
 /// Tokens that are written after each beginning.
 const SAMPLE_TOKENS: usize = 100;
 /// How they are drawn: near what the model finds likely, and not the same words again.
 const TEMPERATURE: f32 = 0.8;
 const TOP_P: f32 = 0.95;
-/// The file of the samples in the stage's folder.
-const SAMPLES_FILE: &str = "samples.json";
-
-/// A beginning, and what the model wrote after it.
-#[derive(Debug, Serialize)]
-pub(super) struct Sample {
-    pub(super) prompt: String,
-    pub(super) text: String,
-}
 
 /// Lets the model of a checkpoint go on from the recipe's beginnings, and keeps what it wrote.
 pub(super) fn write(

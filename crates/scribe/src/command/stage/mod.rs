@@ -1,5 +1,6 @@
 //! What the stages of training have in common: sources, the loop with its display, how it ends.
 
+mod records;
 mod show;
 
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Exit, Failure, Session, corpus as corpus_command};
 use crate::config::{DeviceArguments, count};
+use crate::run_state::RunState;
 
 /// The most rows that may go through the model at once.
 const MICRO_ROWS_MAX: usize = 1 << 16;
@@ -42,7 +44,7 @@ pub(super) struct Outcome {
     /// The newest checkpoint, which is a model that any command takes.
     pub(super) model: Option<PathBuf>,
     pub(super) loss: Option<f64>,
-    /// Of the look before the first step, if this part of the run took it.
+    /// Of the look at held-out text before the first step.
     pub(super) before: Option<ValidationMetrics>,
     /// Of the last look at held-out text.
     pub(super) validation: Option<ValidationMetrics>,
@@ -62,18 +64,17 @@ pub(super) fn train(
     let mut trainer = Trainer::open(stage, &options)?;
     let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
     let finished = trainer.run(&mut show)? == Ended::Finished;
-    let (loss, before, validation) = show.last();
-    drop(show);
     if finished && trainer.steps_saved() < trainer.steps_done() {
         return Err(not_saved(&trainer));
     }
+    let state = RunState::of_stage(trainer.folder())?;
     Ok(Outcome {
         finished,
         steps: trainer.steps_saved(),
         model: trainer.newest_checkpoint(),
-        loss,
-        before,
-        validation,
+        loss: state.steps.last().map(|last| last.loss),
+        before: state.steps.first().and_then(|first| first.before),
+        validation: state.held_out(),
     })
 }
 

@@ -1,21 +1,16 @@
-//! What people see of a run while it goes, and what it leaves about time.
+//! What people see of a run while it goes, and what is kept of that.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use serde::Serialize;
 use training::metrics::{StepMetrics, ValidationMetrics};
 use training::{Event, Observer, Trainer};
 
 use super::super::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::progress::Progress;
+use super::records::Records;
 use crate::terminal::Terminal;
-
-/// How long each step took: apart from the metrics, which are the same on every machine.
-const TIMING_FILE: &str = "timing.jsonl";
 
 /// Shows a run and listens for Ctrl-C.
 #[derive(Debug)]
@@ -28,17 +23,8 @@ pub(super) struct Show<'a> {
     steps: u64,
     begun: bool,
     step_begun: Instant,
-    timing: File,
-    last: Option<StepMetrics>,
-    before: Option<ValidationMetrics>,
+    records: Records,
     validation: Option<ValidationMetrics>,
-}
-
-/// A line of [`TIMING_FILE`].
-#[derive(Debug, Serialize)]
-struct Timing {
-    step: u64,
-    seconds: f64,
 }
 
 impl<'a> Show<'a> {
@@ -48,8 +34,6 @@ impl<'a> Show<'a> {
         trainer: &Trainer,
         interrupt: &'a Interrupt,
     ) -> Result<Self, Failure> {
-        let path = trainer.folder().join(TIMING_FILE);
-        let timing = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
             label,
             progress: Progress::new(terminal),
@@ -58,18 +42,9 @@ impl<'a> Show<'a> {
             steps: trainer.steps(),
             begun: false,
             step_begun: Instant::now(),
-            timing,
-            last: None,
-            before: None,
+            records: Records::open(trainer)?,
             validation: None,
         })
-    }
-
-    /// The last step's loss, and the first and the last look at held-out text.
-    pub(super) fn last(
-        &self,
-    ) -> (Option<f64>, Option<ValidationMetrics>, Option<ValidationMetrics>) {
-        (self.last.as_ref().map(|metrics| metrics.loss), self.before, self.validation)
     }
 
     fn begin(&mut self, step: u64) {
@@ -84,10 +59,7 @@ impl<'a> Show<'a> {
         self.begin(metrics.step - 1);
         let seconds = self.step_begun.elapsed().as_secs_f64();
         self.step_begun = Instant::now();
-        // Figures about time are for people: a run does not end because they cannot be kept.
-        let _ = serde_json::to_string(&Timing { step: metrics.step, seconds })
-            .map(|line| writeln!(self.timing, "{line}"));
-        self.before = self.before.or(metrics.before);
+        self.records.step(metrics, seconds);
         self.validation = metrics.validation.or(self.validation);
         let held_out = self
             .validation
@@ -96,28 +68,45 @@ impl<'a> Show<'a> {
         self.progress.relabel(format!("step {step}/{}, loss {loss:.3}{held_out}", self.steps));
         self.progress.advance(step * self.step_tokens);
         if metrics.skipped {
-            self.progress.warn(format_args!(
-                "step {step}: the loss or a gradient is not finite; no weight was changed"
-            ));
+            self.warn(
+                step,
+                format!("step {step}: the loss or a gradient is not finite; no weight was changed"),
+            );
         }
-        self.last = Some(metrics.clone());
+    }
+
+    /// Warns, and keeps the warning for whoever watches.
+    fn warn(&mut self, step: u64, text: String) {
+        self.progress.warn(&text);
+        self.records.message(step, text);
+    }
+
+    fn resumed(&mut self, step: u64, damage: &[artifacts::Error]) {
+        for error in damage {
+            self.warn(step, format!("{error}; an older checkpoint is used"));
+        }
+        let told = match step < self.steps {
+            true => format!("going on after step {step}"),
+            false => format!("all {step} steps were taken before"),
+        };
+        self.progress.note(&told);
+        self.records.message(step, told);
+        self.step_begun = Instant::now();
     }
 }
 
 impl Observer for Show<'_> {
     fn hear(&mut self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Resumed { step, damage } => {
-                for error in damage {
-                    self.progress.warn(format_args!("{error}; an older checkpoint is used"));
-                }
-                self.progress.note(format_args!("going on after step {step}"));
-                self.step_begun = Instant::now();
-            }
+            Event::Resumed { step, damage } => self.resumed(step, damage),
             Event::Step(metrics) => self.step(metrics),
-            Event::NotSaved { step, error } => self
-                .progress
-                .warn(format_args!("step {step} could not be saved, and the run goes on: {error}")),
+            Event::Saved { step } => {
+                self.records.message(step, format!("the checkpoint of step {step} is saved"));
+            }
+            Event::NotSaved { step, error } => self.warn(
+                step,
+                format!("step {step} could not be saved, and the run goes on: {error}"),
+            ),
             _ => {}
         }
         match self.interrupt.is_wanted() {

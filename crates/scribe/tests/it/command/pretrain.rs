@@ -142,7 +142,7 @@ fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
 /// Whether a file of a run is another each time, as it tells when and how fast it went.
 fn tells_of_time(name: &Path) -> bool {
     let name = name.file_name().unwrap().to_string_lossy();
-    ["run.lock", "timing.jsonl"].contains(&&*name)
+    ["run.lock", "timing.jsonl", "messages.jsonl", "report.html"].contains(&&*name)
 }
 
 /// All files of a run but those that tell of time, by their paths.
@@ -329,6 +329,9 @@ fn results_are_one_document_or_the_samples_and_the_model() {
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((ran.code, &told["steps"], &told["finished"]), (0, &7.into(), &true.into()));
     assert_eq!(told["samples"][0]["prompt"], "The state");
+    assert!(told["loss"].is_number() && told["validation_bits_per_byte"].is_number(), "{told}");
+    let page = fs::read_to_string(training.scribe.folder().join(told["report"].as_str().unwrap()));
+    assert!(page.unwrap().contains("Finished after 7 steps"));
 }
 
 /// The exit code and the error of a run of a recipe.
