@@ -222,6 +222,12 @@ impl Terminal {
         self.options.json
     }
 
+    /// Whether results go to a terminal, and to no file or program.
+    #[must_use]
+    pub fn is_screen(&self) -> bool {
+        self.screen
+    }
+
     /// Whether progress bars may be drawn on standard error.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -29,6 +29,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("hyper", "scribe"),
     ("ureq", "scribe"),
     ("clap", "scribe"),
+    ("ratatui", "scribe"),
     ("askama", "scribe"),
     ("minijinja", "tokenizer"),
     ("liblzma", "evals"),

@@ -19,6 +19,7 @@ mod serve;
 mod sft;
 mod stage;
 mod tokenizer;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -98,6 +99,8 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
+    /// Watch a run of training as it goes
+    Watch(watch::WatchOptions),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -169,6 +172,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
+        Command::Watch(options) => watch::run(&mut session, &options),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

@@ -334,6 +334,32 @@ fn results_are_one_document_or_the_samples_and_the_model() {
     assert!(page.unwrap().contains("Finished after 7 steps"));
 }
 
+#[test]
+fn a_run_is_watched_from_another_process() {
+    let training = Training::new();
+    let none = training.scribe.run(&["watch", "run"]);
+    let told = "error: `run` holds no run\nhint: name the folder that was given as --run\n";
+    assert_eq!((none.code, none.err.as_str()), (3, told));
+    let mut child = training.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while training.metrics_bytes() < 3_000 {
+        std::thread::sleep(LOOK);
+    }
+    let ran = training.scribe.run(&["watch", "run", "--json"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.code, &told["schema"], &told["steps"]),
+        (0, &"scribe.watch/1".into(), &120.into())
+    );
+    let step = told["step"].as_u64().unwrap();
+    assert!(step > 10 && told["held_out_loss"].is_number(), "{told}");
+    assert!(told["tokens_per_second"].is_number() && told["seconds_left"].is_number(), "{told}");
+    assert!(told["messages"].to_string().contains("the checkpoint of step 3 is saved"), "{told}");
+    assert!(child.wait().unwrap().success());
+    let ran = training.scribe.run(&["watch", "run"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("\nstep                120 of 120\n"), "{}", ran.out);
+}
+
 /// The exit code and the error of a run of a recipe.
 fn refused(training: &Training) -> (i32, String) {
     let ran = training.run();
