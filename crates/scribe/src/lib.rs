@@ -11,5 +11,6 @@ mod locale;
 mod plot;
 mod random;
 mod run_state;
+mod tensorboard;
 pub mod terminal;
 pub mod web;

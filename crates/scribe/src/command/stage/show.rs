@@ -91,6 +91,7 @@ impl<'a> Show<'a> {
         };
         self.progress.note(&told);
         self.records.message(step, told);
+        self.records.resumed(step);
         self.step_begun = Instant::now();
     }
 }

@@ -142,7 +142,8 @@ fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
 /// Whether a file of a run is another each time, as it tells when and how fast it went.
 fn tells_of_time(name: &Path) -> bool {
     let name = name.file_name().unwrap().to_string_lossy();
-    ["run.lock", "timing.jsonl", "messages.jsonl", "report.html"].contains(&&*name)
+    name.starts_with("events.out.tfevents.")
+        || ["run.lock", "timing.jsonl", "messages.jsonl", "report.html"].contains(&&*name)
 }
 
 /// All files of a run but those that tell of time, by their paths.
@@ -358,6 +359,27 @@ fn a_run_is_watched_from_another_process() {
     let ran = training.scribe.run(&["watch", "run"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert!(ran.out.contains("\nstep                120 of 120\n"), "{}", ran.out);
+}
+
+#[test]
+fn tensorboard_gets_a_file_of_each_process() {
+    let training = Training::of(
+        &RECIPE.replace("TEXT", messages().to_str().unwrap()).replace("steps = 120", "steps = 6"),
+    );
+    for _ in 0..2 {
+        assert_eq!(training.run().code, 0);
+    }
+    let entries = fs::read_dir(training.pretrained()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| path.to_string_lossy().contains("/events.out.tfevents."))
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    files.sort_by_key(Vec::len);
+    let [resumed, first] = &files[..] else { panic!("{} files", files.len()) };
+    let count =
+        |file: &[u8], tag: &str| file.windows(tag.len()).filter(|at| *at == tag.as_bytes()).count();
+    assert_eq!((count(first, "gradient_norm"), count(first, "held_out/loss")), (6, 1));
+    assert_eq!((count(resumed, "gradient_norm"), count(resumed, "brain.Event:2")), (0, 1));
 }
 
 /// The exit code and the error of a run of a recipe.
