@@ -137,7 +137,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_measure_every_token_but_the_first_once(count in 0_usize..200, window in 2_usize..40) {
+        fn windows_measure_every_token_but_the_first_once(
+            count in 0_usize..200,
+            window in 2_usize..40,
+        ) {
             let tokens: Vec<u32> = (0..).take(count).collect();
             let mut measured = Vec::new();
             for Passage { tokens, first } in windows(&tokens, window) {

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod corpus;
 mod doctor;
+mod eval;
 mod export;
 mod failure;
 mod input;
@@ -101,6 +102,9 @@ pub enum Command {
     Sft(sft::SftOptions),
     /// Watch a run of training as it goes
     Watch(watch::WatchOptions),
+    /// Measure how good a model is
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -173,6 +177,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
+        Command::Eval(command) => eval::run(&mut session, &command),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),
         Command::Doctor(options) => doctor::run(&mut session, &options),

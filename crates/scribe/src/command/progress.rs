@@ -50,6 +50,7 @@ enum Unit {
     Bytes,
     Rows,
     Tokens,
+    Tasks,
 }
 
 impl<'a> Progress<'a> {
@@ -106,6 +107,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Begins a piece of work of `total` tasks.
+    pub(crate) fn begin_tasks(&mut self, label: impl Into<String>, total: u64) {
+        self.draw(Work::new(label.into(), Unit::Tasks, 0, Some(total)));
+    }
+
     fn draw(&mut self, work: Work) {
         self.end();
         self.work = work;
@@ -127,7 +133,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Tells that `done` bytes or tokens of the work are done.
+    /// Tells that `done` bytes, tokens or tasks of the work are done.
     pub(crate) fn advance(&mut self, done: u64) {
         let interval = if self.bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
         if self.shown.elapsed() < interval {
@@ -231,13 +237,14 @@ impl Unit {
             Self::Bytes => bytes_for_people(count),
             Self::Rows => format!("{count} rows"),
             Self::Tokens => format!("{count} tokens"),
+            Self::Tasks => format!("{count} tasks"),
         }
     }
 
     fn pace(self, count: u64) -> String {
         match self {
             Self::Bytes => bytes_for_people(count),
-            Self::Rows | Self::Tokens => count.to_string(),
+            Self::Rows | Self::Tokens | Self::Tasks => count.to_string(),
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Recipes as people write them, well and badly.
+
 use super::*;
 use crate::Error;
 

@@ -1,3 +1,5 @@
+//! Answers are learned from conversations, with the same bytes however it is done.
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! What a run refuses, and that nothing is lost by it.
+
 use std::fs;
 
 use tempfile::tempdir;

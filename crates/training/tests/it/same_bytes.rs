@@ -1,3 +1,5 @@
+//! The same recipe leaves the same bytes, on any way through it.
+
 use tempfile::tempdir;
 use training::Ended;
 

@@ -27,6 +27,7 @@ fn short_help_lists_the_commands() {
           pretrain     Train a model on text, from the first word to samples of its writing
           sft          Teach a model to answer, by conversations
           watch        Watch a run of training as it goes
+          eval         Measure how good a model is
           bench        Measure how fast a model reads, writes and is served
           plan         Print how much memory a model will take, without loading it
           doctor       Check this machine, and say what to do about each finding

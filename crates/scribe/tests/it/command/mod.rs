@@ -4,6 +4,7 @@
 
 mod chat;
 mod corpus;
+mod eval;
 mod export;
 mod help;
 mod models;
