@@ -46,6 +46,18 @@ fn a_field_that_is_not_known_is_refused_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn the_recipes_that_come_with_the_program_are_sound() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        AnyRecipe::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        read += 1;
+    }
+    assert!(read >= 3, "{read} recipes");
+}
+
+#[test]
 fn what_is_missing_or_of_the_wrong_kind_is_named() {
     let error = refused("learning_rate = 1e-3", "");
     assert!(error.contains("missing field `learning_rate`"), "{error}");
