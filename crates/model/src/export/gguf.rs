@@ -4,7 +4,7 @@
 
 use artifacts::gguf::{Metadata, Value};
 use engine::Dtype;
-use engine::ops::rope::{Pairing, RopeScaling};
+use engine::ops::rope::{self, Pairing, RopeScaling};
 
 use super::{fits, is_head};
 use crate::config::{Architecture, Config};
@@ -96,7 +96,7 @@ pub(super) fn pairing(config: &Config) -> Pairing {
 pub(super) fn divisors(config: &Config) -> Option<Vec<f32>> {
     match &config.rope.scaling {
         RopeScaling::Divisors(divisors) => Some(divisors.clone()),
-        scaling @ RopeScaling::Llama3 { .. } => Some(llama3_divisors(config, scaling)),
+        scaling @ RopeScaling::Llama3 { .. } => Some(divisors_of(config, scaling)),
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn with_named_scaling(config: &Config) -> Config {
     });
     let is_that = |scaling: &RopeScaling| {
         let close = |(a, b): (&f32, &f32)| (a / b - 1.0).abs() <= DIVISOR_TOLERANCE;
-        divisors.iter().zip(&llama3_divisors(config, scaling)).all(close)
+        divisors.iter().zip(&divisors_of(config, scaling)).all(close)
     };
     let mut config = config.clone();
     if let Some(scaling) = named.into_iter().find(is_that) {
@@ -121,26 +121,10 @@ pub(super) fn with_named_scaling(config: &Config) -> Config {
     config
 }
 
-/// By what each frequency of Llama 3.1 is divided: slow ones by the factor, fast ones by 1.
-#[expect(clippy::cast_precision_loss, reason = "channels and tokens have far fewer than 53 bits")]
-fn llama3_divisors(config: &Config, scaling: &RopeScaling) -> Vec<f32> {
-    let &RopeScaling::Llama3 {
-        factor,
-        low_frequency_factor: low,
-        high_frequency_factor: high,
-        original_context_tokens,
-    } = scaling
-    else {
-        return Vec::new();
-    };
-    let divisor = |pair: usize| {
-        let exponent = -2.0 * pair as f64 / config.head_size as f64;
-        let frequency = config.rope.base.powf(exponent);
-        let turns = original_context_tokens as f64 * frequency / std::f64::consts::TAU;
-        let fast = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-        narrow(1.0 / ((1.0 - fast) / factor + fast))
-    };
-    (0..config.head_size / 2).map(divisor).collect()
+/// By what the frequencies of a shape would be divided under a scaling.
+fn divisors_of(config: &Config, scaling: &RopeScaling) -> Vec<f32> {
+    let divisors = rope::divisors(config.head_size, config.rope.base, scaling);
+    divisors.into_iter().map(narrow).collect()
 }
 
 /// The keys of a scaling that has some.

@@ -26,7 +26,7 @@ use crate::math::Real;
 use crate::ops::rows_per_task;
 use crate::{Device, KernelPath, Tensor};
 
-pub use table::{Pairing, RopeScaling, RopeTable};
+pub use table::{Pairing, RopeScaling, RopeTable, divisors};
 
 /// Turns, in place, every head in some columns of every row to the row's position.
 ///

@@ -185,6 +185,18 @@ pub(super) fn frequencies(head_size: usize, base: f64, scaling: &RopeScaling) ->
     }
 }
 
+/// By what a scaling divides the frequency of each pair of a head: 1 where it leaves it as it is.
+///
+/// # Panics
+///
+/// As [`RopeTable::new`], for a base or a scaling that makes no sense.
+#[must_use]
+pub fn divisors(head_size: usize, base: f64, scaling: &RopeScaling) -> Vec<f64> {
+    let (trained, _) = frequencies(head_size, base, &RopeScaling::None);
+    let (scaled, _) = frequencies(head_size, base, scaling);
+    trained.iter().zip(scaled).map(|(trained, scaled)| trained / scaled).collect()
+}
+
 /// One frequency of Llama 3.1; any other scaling leaves it as it is.
 fn llama3(frequency: f64, scaling: &RopeScaling) -> f64 {
     let &RopeScaling::Llama3 {
