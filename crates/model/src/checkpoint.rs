@@ -251,11 +251,11 @@ fn engine_type(stored: StoredType) -> Option<Dtype> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::fixture;
 
     #[test]
     fn a_head_that_repeats_the_embedding_counts_once() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-        let open = |name: &str| Checkpoint::open(&Source::detect(&fixtures.join(name))).unwrap();
+        let open = |name: &str| Checkpoint::open(&Source::detect(&fixture(name))).unwrap();
         let untied = open("tiny-chat.gguf");
         let all: u64 = untied.tensors().map(TensorInfo::elements).sum();
         assert_eq!(untied.parameters().unwrap(), all);

@@ -55,6 +55,8 @@ mod prefix;
 mod request;
 mod sampler;
 mod sampling;
+#[cfg(test)]
+mod testing;
 pub mod trainable;
 mod weights;
 mod workspace;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use engine::{Device, DeviceOptions, KernelPath};
 use proptest::prelude::*;
@@ -13,10 +12,7 @@ use super::*;
 use crate::checkpoint::Source;
 use crate::request::StopReason;
 use crate::sampling::Sampling;
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
+use crate::testing::fixture;
 
 fn tiny(name: &str, threads: usize, kernels: Option<KernelPath>) -> Arc<Model> {
     let options = DeviceOptions { threads: NonZeroUsize::new(threads), kernels };

@@ -1,7 +1,7 @@
 //! What is written is read again: the same logits, the same bytes, and every difference named.
 #![expect(clippy::float_cmp, reason = "numbers come back as they were")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder::{land_file, land_folder};
@@ -10,10 +10,7 @@ use engine::{Device, DeviceOptions, KernelPath};
 
 use super::*;
 use crate::Model;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
+use crate::testing::{TINY, fixture, largest_difference};
 
 fn to_gguf(source: &Path, target: &Path, dtype: Dtype) -> Result<Exported, Error> {
     land_file(&RealDisk, target, |out| {
@@ -43,26 +40,13 @@ fn logits(path: &Path) -> Vec<f32> {
 }
 
 fn apart(left: &Path, right: &Path) -> f32 {
-    let (left, right) = (logits(left), logits(right));
-    assert_eq!(left.len(), right.len());
-    left.iter().zip(&right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    largest_difference(&logits(left), &logits(right))
 }
-
-const FOLDERS: [&str; 8] = [
-    "tiny-llama",
-    "tiny-llama-tied",
-    "tiny-llama-llama3",
-    "tiny-llama-yarn",
-    "tiny-llama-linear",
-    "tiny-llama-shards",
-    "tiny-qwen2",
-    "tiny-qwen3",
-];
 
 #[test]
 fn a_folder_becomes_a_file_with_the_same_logits() {
     let work = tempfile::tempdir().unwrap();
-    for name in FOLDERS {
+    for name in TINY {
         let (file, back) = (work.path().join(format!("{name}.gguf")), work.path().join(name));
         to_gguf(&fixture(name), &file, Dtype::F32).unwrap();
         let off = apart(&fixture(name), &file);

@@ -11,6 +11,7 @@ use engine::{DeviceOptions, KernelPath};
 use serde::Deserialize;
 
 use super::*;
+use crate::testing::{TINY, fixture, largest_difference};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -20,10 +21,6 @@ struct Golden {
     /// The tokens of `logits`; absent: the whole vocabulary.
     sampled: Option<Vec<usize>>,
     largest: Option<Vec<usize>>,
-}
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
 fn golden(path: &Path) -> Golden {
@@ -61,26 +58,10 @@ fn logits_at(model: &Model, tokens: &[u32], positions: &[usize], chunk: usize) -
     found
 }
 
-fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
-const TINY: [&str; 8] = [
-    "tiny-llama",
-    "tiny-llama-tied",
-    "tiny-llama-llama3",
-    "tiny-llama-yarn",
-    "tiny-llama-linear",
-    "tiny-llama-shards",
-    "tiny-qwen2",
-    "tiny-qwen3",
-];
-
 #[test]
 fn tiny_models_agree_with_transformers() {
     for name in TINY {
-        let folder = fixtures().join(name);
+        let folder = fixture(name);
         let golden = golden(&folder.join("golden.json"));
         for path in paths() {
             let source = Source::Folder(folder.clone());
@@ -106,7 +87,7 @@ fn tiny_models_agree_with_transformers() {
 #[test]
 fn chunks_do_not_change_a_bit() {
     for name in ["tiny-llama-tied", "tiny-qwen3"] {
-        let source = Source::Folder(fixtures().join(name));
+        let source = Source::Folder(fixture(name));
         for path in paths() {
             let model = Model::load(&device(path), &source, &mut |_, _| ()).unwrap();
             let tokens: Vec<u32> = (0..140).map(|t| t * t % 37).collect();
@@ -125,7 +106,7 @@ fn chunks_do_not_change_a_bit() {
 
 /// A tiny model's folder with one value of its configuration changed.
 fn changed(key: &str, value: serde_json::Value) -> Result<Model, Error> {
-    let (source, folder) = (fixtures().join("tiny-llama"), tempfile::tempdir().unwrap());
+    let (source, folder) = (fixture("tiny-llama"), tempfile::tempdir().unwrap());
     let config = std::fs::read(source.join("config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     config[key] = value;
@@ -173,7 +154,7 @@ fn more_tokens_than_positions_are_refused() {
 #[test]
 fn progress_ends_with_everything_read() {
     let mut heard = Vec::new();
-    let source = Source::Folder(fixtures().join("tiny-qwen2"));
+    let source = Source::Folder(fixture("tiny-qwen2"));
     let device = device(KernelPath::Portable);
     Model::load(&device, &source, &mut |read, total| heard.push((read, total))).unwrap();
     assert!(heard.is_sorted() && heard.iter().all(|(read, total)| read <= total), "{heard:?}");
@@ -195,7 +176,7 @@ pub(crate) fn real_model(path: KernelPath) -> Option<Model> {
 
 #[test]
 fn the_real_model_agrees_with_transformers() {
-    let golden = golden(&fixtures().join("smollm2-golden.json"));
+    let golden = golden(&fixture("smollm2-golden.json"));
     let (sampled, largest) = (golden.sampled.unwrap(), golden.largest.unwrap());
     let mut oracle = Vec::new();
     for path in paths() {

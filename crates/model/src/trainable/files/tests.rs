@@ -1,23 +1,18 @@
 //! Weights through files and back, and the same numbers from them.
 #![expect(clippy::cast_possible_truncation, reason = "log-probabilities are compared in f32")]
 
-use std::path::PathBuf;
-
 use artifacts::disk::RealDisk;
 use artifacts::folder::land_folder;
 use engine::{DeviceOptions, KernelPath};
 
 use super::*;
 use crate::Model;
+use crate::testing::{TINY, fixture};
 use crate::trainable::MicroBatch;
 
 fn device() -> Device {
     let kernels = Some(KernelPath::Reference);
     Device::cpu(&DeviceOptions { threads: None, kernels }).unwrap()
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
 }
 
 fn read(path: &Path) -> Result<Trainable, Error> {
@@ -54,23 +49,11 @@ fn serving(path: &Path, text: &[u32]) -> Vec<f32> {
     logprobs
 }
 
-const FIXTURES: [&str; 9] = [
-    "tiny-llama",
-    "tiny-llama-tied",
-    "tiny-llama-llama3",
-    "tiny-llama-yarn",
-    "tiny-llama-linear",
-    "tiny-llama-shards",
-    "tiny-qwen2",
-    "tiny-qwen3",
-    "tiny-chat.gguf",
-];
-
 #[test]
 fn weights_come_back_with_the_same_bits_and_compute_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let text: Vec<u32> = (3..40).map(|i| i * i % 37).collect();
-    for name in FIXTURES {
+    for name in TINY.into_iter().chain(["tiny-chat.gguf"]) {
         let mut model = read(&fixture(name)).unwrap();
         let served = serving(&fixture(name), &text);
         for (a, b) in learning(&mut model, &text).iter().zip(&served) {
