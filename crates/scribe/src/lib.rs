@@ -8,6 +8,7 @@ mod export;
 pub mod fetch;
 pub mod loading;
 mod locale;
+mod nearest;
 mod plot;
 mod random;
 mod run_state;

@@ -11,7 +11,7 @@ use artifacts::{shown, shown_lines};
 use clap::{ArgAction, Command};
 use serde::Serialize;
 
-use crate::fetch::catalogue::edit_distance;
+use crate::nearest::nearest;
 
 /// The project's own settings, in the current folder.
 const PROJECT_FILE: &str = "scribe.toml";
@@ -156,10 +156,7 @@ impl Settings {
             }
             let known = keys(command, at.is_empty());
             if !known.contains(key) {
-                let suggestion = known
-                    .into_iter()
-                    .min_by_key(|known| edit_distance(known, key))
-                    .filter(|known| edit_distance(known, key) <= known.len() / 3);
+                let suggestion = nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
                 let key = shown(key);
                 return Err(Error::UnknownKey { path: path.into(), key, suggestion });
             }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::loading::SamplingDefaults;
+use crate::nearest::nearest_or_whole;
 
 /// The catalogue that the program carries; the file says what each field means.
 const EMBEDDED: &str = include_str!("catalogue.toml");
@@ -128,13 +130,7 @@ impl Catalogue {
     ///
     /// [`Error::Catalogue`] with what is wrong and where.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let refuse = |message: String| {
-            let message = artifacts::shown_lines(&message);
-            Error::Catalogue { origin: origin.to_owned(), message }
-        };
-        let catalogue: Self = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
-        catalogue.check().map_err(refuse)?;
-        Ok(catalogue)
+        parse(text, origin, Self::check)
     }
 
     /// The entry called `name`.
@@ -143,17 +139,10 @@ impl Catalogue {
         self.models.iter().find(|entry| entry.name == name)
     }
 
-    /// The known name nearest to `name`, if one is near enough to be a slip of the fingers.
+    /// The known name that `name` may stand for.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        let names = || self.models.iter().map(|entry| entry.name.as_str());
-        if name.len() >= 4
-            && let Some(known) = names().find(|known| known.contains(name))
-        {
-            return Some(known);
-        }
-        let distance = |known: &&str| edit_distance(known, name);
-        names().min_by_key(distance).filter(|known| distance(known) <= known.len() / 3)
+        nearest_or_whole(name, self.models.iter().map(|entry| entry.name.as_str()))
     }
 
     /// The entry whose files seem to lie at `path`, by their lengths: a single file may have any
@@ -302,6 +291,21 @@ pub fn is_model_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c))
 }
 
+/// Reads a catalogue of any kind; `origin` names it in errors.
+pub(super) fn parse<T: DeserializeOwned>(
+    text: &str,
+    origin: &str,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<T, Error> {
+    let refuse = |message: String| {
+        let message = artifacts::shown_lines(&message);
+        Error::Catalogue { origin: origin.to_owned(), message }
+    };
+    let catalogue = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    check(&catalogue).map_err(refuse)?;
+    Ok(catalogue)
+}
+
 /// Whether `name` is one path component of A-Z, a-z, 0-9, `.`, `-` and `_`, not first a dot.
 pub(super) fn is_file_name(name: &str) -> bool {
     (1..=200).contains(&name.len())
@@ -311,21 +315,6 @@ pub(super) fn is_file_name(name: &str) -> bool {
 
 fn is_sha256(digest: &str) -> bool {
     digest.len() == 64 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
-}
-
-/// Levenshtein distance in bytes.
-pub(crate) fn edit_distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substitute = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

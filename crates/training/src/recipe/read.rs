@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use artifacts::{shown, shown_lines};
-
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CorpusRecipe, RECIPE_BYTES_MAX, Recipe};
@@ -40,11 +40,11 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe as it is stored in a run's folder: every field, in a fixed order.
+    /// All that decides how the model is pretrained, every field in a fixed order: what a run is
+    /// held to, and its recipe but for the stages after.
     #[must_use]
-    pub fn to_toml(&self) -> String {
-        // Numbers, texts and lists under names: there is nothing that cannot be written.
-        toml::to_string(self).unwrap_or_default()
+    pub fn pretraining_toml(&self) -> String {
+        write(&Self { conversations: None, sft: None, ..self.clone() })
     }
 
     /// Lets relative paths begin at `folder`.
@@ -78,6 +78,12 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
     artifacts::read_text(path).map_err(unreadable)
 }
 
+/// A recipe, or a part of one, as text.
+pub(super) fn write(recipe: &impl Serialize) -> String {
+    // Numbers, texts and lists under names: there is nothing that cannot be written.
+    toml::to_string(recipe).unwrap_or_default()
+}
+
 /// A recipe of any kind from its text.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error| explain(text, &error))
@@ -104,21 +110,6 @@ fn explain(text: &str, error: &toml::de::Error) -> Error {
 
 /// The known name that is nearest to what was written.
 fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
-    let near = known.iter().map(|name| (distance(found, name), *name)).min()?;
+    let near = known.iter().map(|name| (strsim::levenshtein(found, name), *name)).min()?;
     (near.0 <= found.chars().count().div_ceil(LETTERS_PER_DIFFERENCE)).then_some(near.1)
-}
-
-/// How many letters must be put in, taken away or replaced (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (above, letter) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
-        for (column, &other) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
 }

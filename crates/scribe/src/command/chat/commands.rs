@@ -1,6 +1,6 @@
 //! What can be typed in the chat besides messages: lines that begin with `/`.
 
-use crate::fetch::catalogue::edit_distance;
+use strsim::levenshtein;
 
 /// What `/help` shows.
 pub(super) const HELP: &str = "\
@@ -48,8 +48,8 @@ pub(super) fn parse(line: &str) -> Option<Result<ChatCommand, String>> {
         ("/save", true) => Err("name a file, as in /save talk.md".into()),
         ("/quit" | "/exit" | "/bye", _) => Ok(ChatCommand::Quit),
         _ => {
-            let nearest = NAMES.into_iter().min_by_key(|known| edit_distance(known, name));
-            Err(match nearest.filter(|known| edit_distance(known, name) <= 2) {
+            let nearest = NAMES.into_iter().min_by_key(|known| levenshtein(known, name));
+            Err(match nearest.filter(|known| levenshtein(known, name) <= 2) {
                 Some(known) => format!("`{name}` is no command; did you mean `{known}`?"),
                 None => format!("`{name}` is no command; /help lists them"),
             })

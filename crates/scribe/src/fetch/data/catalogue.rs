@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::super::Error;
-use super::super::catalogue::{FileEntry, edit_distance, is_model_name};
+use super::super::catalogue::{self, FileEntry, is_model_name};
+use crate::nearest::nearest_or_whole;
 
 /// The catalogue that the program carries; the file says what each field means.
 const EMBEDDED: &str = include_str!("sets.toml");
@@ -82,13 +83,7 @@ impl SetCatalogue {
     ///
     /// [`Error::Catalogue`] with what is wrong and where.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let refuse = |message: String| {
-            let message = artifacts::shown_lines(&message);
-            Error::Catalogue { origin: origin.to_owned(), message }
-        };
-        let catalogue: Self = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
-        catalogue.check().map_err(refuse)?;
-        Ok(catalogue)
+        catalogue::parse(text, origin, Self::check)
     }
 
     /// The entry called `name`.
@@ -100,11 +95,9 @@ impl SetCatalogue {
     /// The error for a name that nothing answers to.
     #[must_use]
     pub fn unknown(&self, name: &str) -> Error {
-        let distance = |known: &&str| edit_distance(known, name);
-        let names = || self.sets.iter().map(|entry| entry.name.as_str());
-        let part = names().find(|known| name.len() >= 3 && known.contains(name));
-        let near = names().min_by_key(distance).filter(|known| distance(known) <= known.len() / 3);
-        Error::UnknownSet { name: name.to_owned(), suggestion: part.or(near).map(str::to_owned) }
+        let names = self.sets.iter().map(|entry| entry.name.as_str());
+        let suggestion = nearest_or_whole(name, names).map(str::to_owned);
+        Error::UnknownSet { name: name.to_owned(), suggestion }
     }
 
     fn check(&self) -> Result<(), String> {
