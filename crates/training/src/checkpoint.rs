@@ -38,8 +38,12 @@ pub struct Progress {
     pub recipe: Digest,
     /// Updates of the weights so far, those left out for gradients that are not finite included.
     pub step: u64,
-    /// How many of those were left out.
+    /// Updates in all.
+    pub steps: u64,
+    /// How many were left out.
     pub skipped_steps: u64,
+    /// How many of the last ones, without one that was made between them.
+    pub skipped_in_a_row: u32,
     /// Where the next rows are read.
     pub position: Position,
     /// How long the metrics are.
@@ -47,10 +51,25 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// How far a run is.
+    /// The beginning of a run of so many steps.
     #[must_use]
-    pub fn new(recipe: Digest, position: Position) -> Self {
-        Self { version: VERSION, recipe, step: 0, skipped_steps: 0, position, metrics_bytes: 0 }
+    pub fn new(recipe: Digest, steps: u64, position: Position) -> Self {
+        Self {
+            version: VERSION,
+            recipe,
+            step: 0,
+            steps,
+            skipped_steps: 0,
+            skipped_in_a_row: 0,
+            position,
+            metrics_bytes: 0,
+        }
+    }
+
+    /// Whether all steps were taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.step >= self.steps
     }
 
     /// This, if it is of that stage.

@@ -74,8 +74,8 @@ pub enum Error {
     },
     /// The run was begun with another recipe.
     #[error(
-        "{} was begun with another recipe: {difference}; name another --run, or take the recipe \
-         that lies in it", folder.display()
+        "{} was begun with another recipe: {difference}; take the recipe that lies in it, or begin \
+         anew in another folder or without this one", folder.display()
     )]
     OtherRecipe {
         /// The run's folder.
@@ -88,6 +88,17 @@ pub enum Error {
     NoStage {
         /// The section that is missing.
         section: &'static str,
+    },
+    /// A run whose pretraining is not at its end.
+    #[error(
+        "{} is not pretrained yet ({steps} steps are saved); run `scribe pretrain` with the same \
+         recipe and --run first", folder.display()
+    )]
+    NotPretrained {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The steps of its newest checkpoint.
+        steps: u64,
     },
     /// Another process trains in this folder.
     #[error("{} is in use by another process; wait for it, or name another --run", folder.display())]

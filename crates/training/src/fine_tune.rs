@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokenizer::{ChatFormat, Tokenizer};
 
 use crate::recipe::{AnyRecipe, StageRecipe};
+use crate::run_folder::hold_to;
 use crate::text::{TextProgress, build_options};
 use crate::{Begin, Error, RunFolder, Stage};
 
@@ -34,7 +35,7 @@ pub struct Base<'a> {
 /// # Errors
 ///
 /// Where the recipe has no such stage, the tokenizer has no marks of conversations, a source cannot
-/// be read, or a folder cannot be written.
+/// be read, a folder cannot be written, or the stage was begun otherwise.
 pub fn prepare(
     run: &RunFolder,
     recipe: &AnyRecipe,
@@ -45,6 +46,7 @@ pub fn prepare(
 ) -> Result<Report, Error> {
     let (_, conversations, _) = recipe.fine_tune()?;
     make_folder(&run.fine_tuned())?;
+    hold_to(&run.fine_tuned(), &recipe.fine_tune_toml()?)?;
     let out = run.fine_tuned_tokenizer();
     if !out.exists() {
         write_tokenizer(&out, base)?;
@@ -72,7 +74,7 @@ impl Stage {
         Ok(Self {
             recipe: sft.clone(),
             seed,
-            identity: Digest::of(recipe.to_toml().as_bytes()),
+            identity: Digest::of(recipe.fine_tune_toml()?.as_bytes()),
             corpus: run.fine_tuned_corpus(),
             tokenizer: run.fine_tuned_tokenizer(),
             folder: run.fine_tuned(),
@@ -84,7 +86,8 @@ impl Stage {
 }
 
 fn row_tokens(recipe: &StageRecipe, context_tokens: usize) -> Result<usize, Error> {
-    let asked = recipe.row_tokens.unwrap_or(context_tokens.min(ROW_TOKENS));
+    // Products in bf16 add tokens in pairs.
+    let asked = recipe.row_tokens.unwrap_or(context_tokens.min(ROW_TOKENS) / 2 * 2);
     if asked > context_tokens {
         let expected = format!("at most {context_tokens}, which the model attends to");
         return Err(Error::field("sft.row_tokens", asked, expected));

@@ -80,13 +80,6 @@ impl Optimizer {
         model.refresh();
     }
 
-    /// Bytes of the state.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        let bytes = |state: &State| state.tensors().map(|(_, tensor)| tensor.memory_bytes()).sum();
-        self.states.iter().map(bytes).reduce(|a: usize, b| a + b).unwrap_or(0)
-    }
-
     /// Writes the state into a checkpoint.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ pub struct Plan {
     pub parameters: u64,
     /// Layers.
     pub layers: usize,
+    /// Updates of the weights.
+    pub steps: u64,
     /// Tokens that are learned from, repetitions included.
     pub tokens: u64,
     /// Floating-point operations, multiplications and additions counted apart.
@@ -74,6 +76,7 @@ impl Plan {
         Ok(Self {
             parameters: config.parameters(),
             layers: config.layers,
+            steps,
             tokens,
             operations: operations(&config, tokens, row_tokens),
             memory: Memory {

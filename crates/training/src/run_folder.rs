@@ -1,7 +1,8 @@
 //! The folder of a run: its recipe, its stages, and a lock so that one process works in it.
 //!
 //! `recipe.toml`, `1-tokenizer/`, `2-corpus/`, `3-pretrained/`, …; each stage begins when the one
-//! before is there whole.
+//! before is there whole. `4-sft/` has a `recipe.toml` of its own: to teach the same model anew,
+//! remove that folder.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use artifacts::disk::RealDisk;
 use artifacts::folder;
 
 use crate::Error;
+use crate::checkpoint::Progress;
 use crate::trainer::CHECKPOINTS_FOLDER;
 
 /// The recipe that the run follows.
@@ -28,8 +30,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder of a run of this recipe, as [`crate::Recipe::to_toml`] has it, or begins one in a folder that is empty or not
-    /// there.
+    /// Opens the folder of a run, or begins one in a folder that is empty or not there.
+    ///
+    /// `recipe` says how it begins ([`crate::Recipe::pretraining_toml`] and its like): a run is
+    /// held to that, while later stages may still be added to its recipe.
     ///
     /// # Errors
     ///
@@ -38,17 +42,11 @@ impl RunFolder {
     pub fn open(path: &Path, recipe: &str) -> Result<Self, Error> {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(failed)?;
-        let file = path.join(RECIPE_FILE);
-        let is_run = file.exists();
-        if !is_run && holds_anything(path).map_err(failed)? {
+        if !path.join(RECIPE_FILE).exists() && holds_anything(path).map_err(failed)? {
             return Err(Error::NotARun { folder: path.to_owned() });
         }
         let lock = lock(path)?;
-        if is_run {
-            check_recipe(path, &file, recipe)?;
-        } else {
-            folder::land_bytes(&RealDisk, &file, recipe.as_bytes())?;
-        }
+        hold_to(path, recipe)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -76,13 +74,22 @@ impl RunFolder {
         self.path.join(STAGES[0])
     }
 
-    /// The newest checkpoint of a stage that is whole; `None` where there is none.
+    /// The checkpoint at the end of pretraining, every byte of which was checked.
     ///
     /// # Errors
     ///
-    /// Where checkpoints are there and none is whole, or the folder cannot be read.
-    pub fn newest(&self, stage: &Path) -> Result<Option<PathBuf>, Error> {
-        newest_checkpoint(stage)
+    /// [`Error::NotPretrained`] where there is none yet or steps are left to take, and where
+    /// checkpoints are there and none is whole.
+    pub fn finished_pretraining(&self) -> Result<PathBuf, Error> {
+        let not_yet = |steps| Error::NotPretrained { folder: self.path.clone(), steps };
+        let folder = self.pretrained().join(CHECKPOINTS_FOLDER);
+        if !folder.exists() {
+            return Err(not_yet(0));
+        }
+        let mut checkpoints = Checkpoints::open(RealDisk, folder, checkpoints::KEEP_MIN)?;
+        let latest = checkpoints.latest()?.ok_or_else(|| not_yet(0))?;
+        let progress = Progress::read(&latest.path)?;
+        if progress.is_finished() { Ok(latest.path) } else { Err(not_yet(progress.step)) }
     }
 
     /// The model that answers: metrics and checkpoints.
@@ -105,28 +112,23 @@ impl RunFolder {
 }
 
 /// The newest model of a run, or of one of its stages; `None` for a folder that is neither, or has
-/// none yet.
+/// none yet. Only reads, so that a model can be tried while it learns.
 ///
 /// # Errors
 ///
 /// Where checkpoints are there and none is whole, or the folder cannot be read.
 pub fn newest_model(path: &Path) -> Result<Option<PathBuf>, Error> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
     let stages = STAGES.iter().rev().map(|stage| path.join(stage)).chain([path.to_owned()]);
     for stage in stages {
-        if let Some(checkpoint) = newest_checkpoint(&stage)? {
-            return Ok(Some(checkpoint));
+        let newest = checkpoints::newest(&RealDisk, &stage.join(CHECKPOINTS_FOLDER))?;
+        if newest.is_some() {
+            return Ok(newest);
         }
     }
     Ok(None)
-}
-
-fn newest_checkpoint(stage: &Path) -> Result<Option<PathBuf>, Error> {
-    let folder = stage.join(CHECKPOINTS_FOLDER);
-    if !folder.join(checkpoints::LATEST_FILE).exists() {
-        return Ok(None);
-    }
-    let mut checkpoints = Checkpoints::open(RealDisk, folder, checkpoints::KEEP_MIN)?;
-    Ok(checkpoints.latest()?.map(|latest| latest.path))
 }
 
 /// Whether something of somebody else's is there.
@@ -152,10 +154,13 @@ fn lock(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Refuses another recipe than the one that the run was begun with.
-fn check_recipe(folder: &Path, file: &Path, asked: &str) -> Result<(), Error> {
-    let begun = artifacts::read_text(file)
-        .map_err(|source| Error::Read { path: file.to_owned(), source })?;
+/// Keeps the recipe by which a folder is begun, and refuses any other one for it from then on.
+pub(crate) fn hold_to(folder: &Path, asked: &str) -> Result<(), Error> {
+    let file = folder.join(RECIPE_FILE);
+    if !file.exists() {
+        return Ok(folder::land_bytes(&RealDisk, &file, asked.as_bytes())?);
+    }
+    let begun = artifacts::read_text(&file).map_err(|source| Error::Read { path: file, source })?;
     if begun == asked {
         return Ok(());
     }

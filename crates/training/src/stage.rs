@@ -54,7 +54,7 @@ impl Stage {
         Ok(Self {
             recipe: recipe.pretrain.clone(),
             seed: recipe.seed,
-            identity: Digest::of(recipe.to_toml().as_bytes()),
+            identity: Digest::of(recipe.pretraining_toml().as_bytes()),
             corpus: run.corpus(),
             tokenizer: run.tokenizer(),
             folder: run.pretrained(),

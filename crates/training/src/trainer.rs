@@ -86,8 +86,6 @@ pub struct Trainer {
     progress: Progress,
     /// The files of the tokenizer, which every checkpoint has too.
     tokenizer_files: Vec<(String, Vec<u8>)>,
-    /// Steps in a row without an update.
-    skipped: u32,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     damage: Vec<artifacts::Error>,
@@ -112,7 +110,10 @@ impl Trainer {
         let mut checkpoints = Checkpoints::open(RealDisk, folder, stage.recipe.keep)?;
         let latest = checkpoints.latest()?;
         let progress = match &latest {
-            None => Progress::new(stage.identity, loader.position().clone()),
+            None => {
+                let steps = stage.steps(loader.epoch_rows());
+                Progress::new(stage.identity, steps, loader.position().clone())
+            }
             Some(latest) => Progress::read(&latest.path)?.of_stage(&latest.path, &stage)?,
         };
         let from = latest.as_ref().map(|latest| latest.path.as_path());
@@ -120,14 +121,13 @@ impl Trainer {
         let metrics = MetricsLog::open(&stage.folder, progress.metrics_bytes, progress.step)?;
         loader.seek(&progress.position)?;
         Ok(Self {
-            schedule: Schedule::new(&stage.recipe, stage.steps(loader.epoch_rows())),
+            schedule: Schedule::new(&stage.recipe, progress.steps),
             learner,
             loader,
             validation,
             checkpoints,
             metrics,
             tokenizer_files,
-            skipped: 0,
             saved: latest.as_ref().map(|latest| latest.step),
             damage: latest.map(|latest| latest.damage).unwrap_or_default(),
             progress,
@@ -146,11 +146,18 @@ impl Trainer {
             wish = observer.hear(Event::Resumed { step, damage: &self.damage });
         }
         let stage = self.stage.recipe.clone();
-        while self.progress.step < self.schedule.steps && wish.is_continue() {
+        let mut is_told = false;
+        while !self.progress.is_finished() && wish.is_continue() {
             let metrics = self.step()?;
             wish = observer.hear(Event::Step(&metrics));
-            if let Err(error) = self.metrics.push(&metrics) {
-                let _ = observer.hear(Event::NotSaved { step: metrics.step, error: &error });
+            match self.metrics.push(&metrics) {
+                Ok(()) => is_told = false,
+                // A disk that stays full is told once.
+                Err(_) if is_told => {}
+                Err(error) => {
+                    is_told = true;
+                    let _ = observer.hear(Event::NotSaved { step: metrics.step, error: &error });
+                }
             }
             if metrics.step.is_multiple_of(stage.checkpoint_every) {
                 self.save(observer);
@@ -159,16 +166,16 @@ impl Trainer {
         if self.saved != Some(self.progress.step) && self.progress.step > 0 {
             self.save(observer);
         }
-        match self.progress.step {
-            step if step < self.schedule.steps => Ok(Ended::Stopped(step)),
-            _ => Ok(Ended::Finished),
-        }
+        Ok(match self.progress.is_finished() {
+            true => Ended::Finished,
+            false => Ended::Stopped(self.progress.step),
+        })
     }
 
     /// How many steps there are in all.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        self.schedule.steps
+        self.progress.steps
     }
 
     /// Tokens of a step, padding included.
@@ -220,7 +227,7 @@ impl Trainer {
         self.progress.position = self.loader.position().clone();
         self.count_skipped(updated, first_row)?;
         let stage = &self.stage.recipe;
-        let looks = step.is_multiple_of(stage.validate_every) || step == self.schedule.steps;
+        let looks = step.is_multiple_of(stage.validate_every) || step == self.progress.steps;
         let validation = match &mut self.validation {
             Some(validation) if looks => Some(validation.measure(&mut self.learner)?),
             _ => None,
@@ -232,17 +239,18 @@ impl Trainer {
     /// Ends a run whose updates fail one after the other.
     fn count_skipped(&mut self, updated: bool, first_row: u64) -> Result<(), Error> {
         if updated {
-            self.skipped = 0;
+            self.progress.skipped_in_a_row = 0;
             return Ok(());
         }
-        self.skipped += 1;
+        self.progress.skipped_in_a_row += 1;
         self.progress.skipped_steps += 1;
-        if self.skipped < SKIPPED_MAX {
+        let times = self.progress.skipped_in_a_row;
+        if times < SKIPPED_MAX {
             return Ok(());
         }
         Err(Error::NotFinite {
             step: self.progress.step,
-            times: self.skipped,
+            times,
             first_row,
             last_row: self.loader.position().rows - 1,
             checkpoint: self.saved.unwrap_or(0),

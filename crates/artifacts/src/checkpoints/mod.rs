@@ -302,6 +302,36 @@ impl<D: Disk> Checkpoints<D> {
     }
 }
 
+/// The newest checkpoint in the folder of a run whose files are there with their lengths; `None`
+/// where none was saved, or there is no such folder.
+///
+/// Only reads, so that it may look while another process trains there, and looks at no byte of the
+/// files themselves: [`Checkpoints::latest`] does, for whoever goes on from it.
+///
+/// # Errors
+///
+/// [`Error::NoWholeCheckpoint`] where there are checkpoints and none is whole; [`Error::Io`] where
+/// the folder cannot be listed.
+pub fn newest(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>, Error> {
+    if folder::look(disk, folder)? != Some(Kind::Folder) {
+        return Ok(None);
+    }
+    let names = disk.list(folder).map_err(|source| Error::io("list", folder, source))?;
+    let steps: BTreeSet<u64> = names.iter().filter_map(|name| step_of(name)).collect();
+    let mut damage = Vec::new();
+    for &step in steps.iter().rev() {
+        let path = folder.join(name_of(step));
+        match folder::open(disk, &path) {
+            Ok(_) => return Ok(Some(path)),
+            Err(error) => damage.push(error),
+        }
+    }
+    if damage.is_empty() {
+        return Ok(None);
+    }
+    Err(Error::NoWholeCheckpoint { folder: folder.to_owned(), damage })
+}
+
 /// The name of the checkpoint of a step.
 #[must_use]
 pub fn name_of(step: u64) -> String {

@@ -462,3 +462,25 @@ fn the_real_disk_keeps_checkpoints_and_follows_no_links() {
     assert_eq!(checkpoints.latest().unwrap().unwrap().step, 3);
     folder::verify(&RealDisk, &elsewhere, |_| ()).unwrap();
 }
+
+#[test]
+fn who_only_looks_disturbs_no_save_that_goes_on() {
+    let look = |disk: &SimulatedDisk| newest(disk, Path::new(RUN)).unwrap();
+    assert_eq!(look(&SimulatedDisk::new()), None);
+    let disk = disk_after(2);
+    let mut checkpoints = open(&disk);
+    assert_eq!(look(&disk), Some(Path::new(RUN).join(name_of(2))));
+    checkpoints
+        .save(3, |folder| {
+            fill(3, folder)?;
+            // Another process asks while the files are there under a temporary name.
+            assert_eq!(look(&disk), Some(Path::new(RUN).join(name_of(2))));
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    assert_eq!(look(&disk), Some(Path::new(RUN).join(name_of(3))));
+    assert_eq!(found(&disk), Some(3));
+    // One without all of its files does not count.
+    disk.remove_file(&at(3, "progress.json")).unwrap();
+    assert_eq!(look(&disk), Some(Path::new(RUN).join(name_of(2))));
+}

@@ -39,11 +39,8 @@ pub struct SftOptions {
 struct Report<'a> {
     schema: &'static str,
     run: &'a Path,
-    finished: bool,
-    steps: u64,
-    /// The newest checkpoint, which is a model that any command takes.
-    model: Option<&'a Path>,
-    loss: Option<f64>,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
     /// Nats for a token of held-out answers, before and after; absent where nothing is held out.
     validation_loss_before: Option<f64>,
     validation_loss: Option<f64>,
@@ -56,7 +53,7 @@ pub(super) fn run(session: &mut Session, options: &SftOptions) -> Result<(), Fai
     let (_, conversations, _) = recipe.fine_tune()?;
     let device = Device::cpu(&options.stage.device.options())?;
     let sources = stage::sources(session, conversations)?;
-    let run = RunFolder::open(&options.run, &recipe.to_toml())?;
+    let run = RunFolder::open(&options.run, &recipe.begin_toml())?;
     let path = base_path(session, &run, &recipe)?;
     let tokenizer = loading::read_tokenizer(&path)?;
     let context_tokens =
@@ -86,13 +83,7 @@ fn base_path(
 ) -> Result<PathBuf, Failure> {
     match recipe {
         AnyRecipe::FineTune(recipe) => Ok(models::locate(session, Some(&recipe.base))?.path),
-        AnyRecipe::Whole(_) => run.newest(&run.pretrained())?.ok_or_else(|| {
-            let folder = run.path().display();
-            Failure::not_found(
-                format!("{folder} has no pretrained model yet"),
-                "run `scribe pretrain` with the same recipe and --run first",
-            )
-        }),
+        AnyRecipe::Whole(_) => Ok(run.finished_pretraining()?),
     }
 }
 
@@ -103,10 +94,7 @@ fn tell(session: &mut Session, run: &Path, outcome: &Outcome) -> Result<(), Fail
         terminal.json(&Report {
             schema: "scribe.sft/1",
             run,
-            finished: outcome.finished,
-            steps: outcome.steps,
-            model: outcome.model.as_deref(),
-            loss: outcome.loss,
+            outcome,
             validation_loss_before: outcome.before.map(|look| look.loss),
             validation_loss: outcome.validation.map(|look| look.loss),
         })?;

@@ -107,6 +107,9 @@ impl StageRecipe {
         field(&is("validation_rows"), self.validation_rows, 0..=1 << 20)?;
         field(&is("checkpoint_every"), self.checkpoint_every, 1..=STEPS_MAX)?;
         field(&is("keep"), self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
+        if self.samples.iter().any(String::is_empty) {
+            return Err(Error::field(&is("samples"), "an empty text", "beginnings of some text"));
+        }
         field(&is("samples"), self.samples.len(), 0..=SAMPLES_MAX)
     }
 }

@@ -1,10 +1,11 @@
 //! A recipe for teaching a model to answer: one that is there, or the one that a run has pretrained.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CorpusRecipe, Recipe, StageRecipe};
+use super::{CorpusRecipe, Recipe, StageRecipe, read};
 use crate::Error;
 
 /// How a model learns to answer.
@@ -14,7 +15,8 @@ pub struct FineTune {
     /// Decides the order of rows.
     #[serde(default)]
     pub seed: u64,
-    /// The model to begin with: a name of the catalogue, a folder or a file.
+    /// The model to begin with: a folder or a file, from where the recipe lies, or a name of the
+    /// catalogue.
     pub base: String,
     /// The conversations that are learned from.
     pub conversations: CorpusRecipe,
@@ -31,13 +33,13 @@ pub enum AnyRecipe {
     FineTune(Box<FineTune>),
 }
 
-impl FineTune {
-    /// The recipe as it is stored in a run's folder: every field, in a fixed order.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        // Numbers, texts and lists under names: there is nothing that cannot be written.
-        toml::to_string(self).unwrap_or_default()
-    }
+/// All that decides how a model is taught; the one that a run has pretrained has no name.
+#[derive(Serialize)]
+struct Teaching<'a> {
+    seed: u64,
+    base: Option<&'a str>,
+    conversations: &'a CorpusRecipe,
+    sft: &'a StageRecipe,
 }
 
 impl AnyRecipe {
@@ -47,12 +49,12 @@ impl AnyRecipe {
     ///
     /// As [`Recipe::read`].
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = super::read::text(path)?;
+        let text = read::text(path)?;
         let has_base = toml::from_str::<toml::Table>(&text).is_ok_and(|t| t.contains_key("base"));
         if !has_base {
             return Recipe::read(path).map(|recipe| Self::Whole(Box::new(recipe)));
         }
-        let mut recipe: FineTune = super::read::parse(&text)
+        let mut recipe: FineTune = read::parse(&text)
             .and_then(|recipe: FineTune| recipe.check().map(|()| recipe))
             .map_err(|source| Error::InRecipe {
                 path: path.to_owned(),
@@ -60,8 +62,9 @@ impl AnyRecipe {
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         recipe.conversations.resolve(folder);
-        if Path::new(&recipe.base).components().count() > 1 {
-            recipe.base = folder.join(PathBuf::from(&recipe.base)).display().to_string();
+        let path = folder.join(&recipe.base);
+        if path.exists() || Path::new(&recipe.base).components().count() > 1 {
+            recipe.base = path.display().to_string();
         }
         Ok(Self::FineTune(Box::new(recipe)))
     }
@@ -82,12 +85,28 @@ impl AnyRecipe {
         }
     }
 
-    /// The recipe as it is stored in a run's folder.
+    /// All that decides how the model is taught, every field in a fixed order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::fine_tune`].
+    pub fn fine_tune_toml(&self) -> Result<String, Error> {
+        let (seed, conversations, sft) = self.fine_tune()?;
+        let base = match self {
+            Self::Whole(_) => None,
+            Self::FineTune(recipe) => Some(recipe.base.as_str()),
+        };
+        Ok(read::write(&Teaching { seed, base, conversations, sft }))
+    }
+
+    /// What a run is held to: how its model is pretrained, or from which model it begins.
     #[must_use]
-    pub fn to_toml(&self) -> String {
+    pub fn begin_toml(&self) -> String {
         match self {
-            Self::Whole(recipe) => recipe.to_toml(),
-            Self::FineTune(recipe) => recipe.to_toml(),
+            Self::Whole(recipe) => recipe.pretraining_toml(),
+            Self::FineTune(recipe) => {
+                read::write(&BTreeMap::from([("base", recipe.base.as_str())]))
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::schedule::Shape;
 pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
 /// The most steps of a run.
 pub const STEPS_MAX: u64 = artifacts::checkpoints::STEP_MAX;
-/// The most prompts to write samples for, and of characters of each.
+/// The most prompts to write samples for.
 pub const SAMPLES_MAX: usize = 64;
 
 /// Everything that decides what a run makes.

@@ -32,7 +32,7 @@ fn a_recipe_needs_little_and_comes_back_from_its_own_text() {
     assert_eq!((recipe.seed, recipe.pretrain.beta2, recipe.row_tokens()), (0, 0.95, 32));
     let config = recipe.model.config(300).unwrap();
     assert_eq!((config.kv_heads, config.head_size, config.ffn_width), (4, 16, 192));
-    assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+    assert_eq!(Recipe::parse(&recipe.pretraining_toml()).unwrap(), recipe);
 }
 
 #[test]
@@ -81,6 +81,7 @@ fn values_that_make_no_sense_are_refused_with_what_would_be_accepted() {
         ("learning_rate = 1e-3", "learning_rate = nan", "pretrain.learning_rate is NaN"),
         ("learning_rate = 1e-3", "learning_rate = 1e-3\nwarmup_steps = 11", "from 0 to 10"),
         ("learning_rate = 1e-3", "learning_rate = 1e-3\nkeep = 1", "pretrain.keep is 1"),
+        ("rows = 2", "rows = 2\nsamples = [\"\"]", "pretrain.samples is an empty text"),
         ("path = \"book.txt\"", "", "corpus.source is neither, but must be a `path` or a `set`"),
         ("path = \"book.txt\"", "path = \"a\"\nset = \"b\"", "corpus.source is both"),
         ("path = \"book.txt\"", "path = \"a\"\nweight = -1.0", "corpus.source.weight is -1"),

@@ -29,8 +29,8 @@ checkpoint_every = 7
 /// Teaches the model of a run, from the conversations of the fixtures.
 fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error> {
     let recipe = AnyRecipe::read(recipe)?;
-    let run = RunFolder::open(folder, &recipe.to_toml())?;
-    let path = run.newest(&run.pretrained())?.unwrap();
+    let run = RunFolder::open(folder, &recipe.begin_toml())?;
+    let path = run.finished_pretraining()?;
     let tokenizer = Tokenizer::from_folder(&path)?;
     let base = Base { path: &path, tokenizer: &tokenizer, context_tokens: model_context(&path) };
     let sources = vec![Source::conversations("c", messages().join("../conversations"))];
@@ -56,19 +56,23 @@ fn pretrained(recipe: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     let run = folder.path().join("run");
     train(&run, recipe, Way { threads: 2, micro_rows: 4, stop_after: None }).unwrap();
     let path = folder.path().join("recipe.toml");
-    // The run was begun by the recipe with its paths as they were.
-    std::fs::copy(run.join("recipe.toml"), &path).unwrap();
+    std::fs::write(&path, recipe).unwrap();
     (folder, path)
+}
+
+/// A recipe with both stages, and room for a question and its answer.
+fn both() -> String {
+    // Paths that begin nowhere else stay as they are, wherever the recipe lies.
+    format!("{RECIPE}{SFT}")
+        .replace("\"messages\"", "\"/messages\"")
+        .replace("\"conversations\"", "\"/conversations\"")
+        .replace("context_tokens = 32", "context_tokens = 256")
+        .replace("steps = 12", "steps = 12\nrow_tokens = 32")
 }
 
 #[test]
 fn answers_are_learned_with_the_same_bytes_stopped_or_not() {
-    let recipe = format!("{RECIPE}{SFT}").replace("\"messages\"", "\"/messages\"");
-    let recipe = recipe.replace("\"conversations\"", "\"/conversations\"");
-    // Room for a question and its answer.
-    let recipe = recipe.replace("context_tokens = 32", "context_tokens = 256");
-    let recipe = recipe.replace("steps = 12", "steps = 12\nrow_tokens = 32");
-    let (folder, path) = pretrained(&recipe);
+    let (folder, path) = pretrained(&both());
     let whole = Way { threads: 2, micro_rows: 4, stop_after: None };
     let run = folder.path().join("run");
     let (ended, heard) = teach(&run, &path, whole).unwrap();
@@ -108,4 +112,34 @@ fn a_recipe_without_conversations_says_what_it_lacks() {
     let way = Way { threads: 1, micro_rows: 1, stop_after: None };
     let error = teach(&folder.path().join("run"), &path, way).unwrap_err();
     assert!(error.to_string().contains("has no section [conversations]"), "{error}");
+}
+
+#[test]
+fn another_way_to_teach_needs_no_other_pretraining() {
+    let (folder, path) = pretrained(&both());
+    let run = folder.path().join("run");
+    let way = Way { threads: 2, micro_rows: 4, stop_after: Some(1) };
+    teach(&run, &path, way).unwrap();
+    let before = files(&run.join("3-pretrained"));
+
+    std::fs::write(&path, both().replace("epochs = 0.5", "epochs = 0.25")).unwrap();
+    let error = teach(&run, &path, way).unwrap_err();
+    assert!(matches!(error, Error::OtherRecipe { .. }), "{error}");
+    assert!(error.to_string().contains("4-sft was begun with another recipe"), "{error}");
+    std::fs::remove_dir_all(run.join("4-sft")).unwrap();
+    teach(&run, &path, way).unwrap();
+    assert_eq!(before, files(&run.join("3-pretrained")));
+}
+
+#[test]
+fn a_model_that_is_not_pretrained_to_its_end_is_not_taught() {
+    let folder = tempdir().unwrap();
+    let (run, path) = (folder.path().join("run"), folder.path().join("recipe.toml"));
+    std::fs::write(&path, both()).unwrap();
+    let way = |stop_after| Way { threads: 2, micro_rows: 4, stop_after };
+    train(&run, &both(), way(Some(7))).unwrap();
+    let error = teach(&run, &path, way(None)).unwrap_err();
+    assert!(matches!(error, Error::NotPretrained { steps: 7, .. }), "{error}");
+    train(&run, &both(), way(None)).unwrap();
+    teach(&run, &path, way(Some(1))).unwrap();
 }

@@ -89,7 +89,7 @@ pub(crate) fn messages() -> PathBuf {
 /// Makes a part of a run.
 pub(crate) fn train(folder: &Path, recipe: &str, way: Way) -> Result<(Ended, Heard), Error> {
     let recipe = Recipe::parse(recipe)?;
-    let run = RunFolder::open(folder, &recipe.to_toml())?;
+    let run = RunFolder::open(folder, &recipe.pretraining_toml())?;
     let sources = vec![Source::text("messages", messages())];
     let threads = NonZeroUsize::new(way.threads);
     let device = Device::cpu(&DeviceOptions { threads, kernels: None }).unwrap();

@@ -46,7 +46,7 @@ fn another_recipe_is_refused_and_nothing_is_changed() {
 #[test]
 fn two_processes_do_not_train_in_one_folder() {
     let folder = tempdir().unwrap();
-    let recipe = Recipe::parse(RECIPE).unwrap().to_toml();
+    let recipe = Recipe::parse(RECIPE).unwrap().pretraining_toml();
     let held = RunFolder::open(folder.path(), &recipe).unwrap();
     assert!(matches!(RunFolder::open(folder.path(), &recipe), Err(Error::Locked { .. })));
     drop(held);

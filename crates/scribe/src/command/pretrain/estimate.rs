@@ -6,6 +6,7 @@ use engine::Device;
 use model::trainable::{MicroBatch, Trainable};
 use serde::Serialize;
 use training::Recipe;
+use training::optimizer::Optimizer;
 use training::plan::Plan;
 
 use super::super::doctor::available_memory_bytes;
@@ -24,7 +25,7 @@ struct Report<'a> {
     plan: &'a Plan,
     total_bytes: u64,
     available_bytes: Option<u64>,
-    /// As long as it would take here, as one pass over a few tokens took; absent where there is not
+    /// As long as it would take here, as one pass over a few tokens and one update took; absent where there is not
     /// enough memory to try.
     seconds: Option<f64>,
 }
@@ -63,7 +64,7 @@ pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> R
     Ok(())
 }
 
-/// Seconds of the run, by one pass over a few tokens with the model of the recipe.
+/// Seconds of the run, by one pass over a few tokens and one update of the recipe's model.
 fn probe(recipe: &Recipe, device: &Device, plan: &Plan) -> Result<f64, Failure> {
     let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
     let precision = recipe.pretrain.precision.of_products();
@@ -80,9 +81,16 @@ fn probe(recipe: &Recipe, device: &Device, plan: &Plan) -> Result<f64, Failure> 
         weights: &weights,
         scale: 1.0,
     };
-    model.accumulate(&batch);
-    let begun = Instant::now();
-    model.accumulate(&batch);
-    let share = plan.tokens as f64 / f64::from(count);
-    Ok(begun.elapsed().as_secs_f64() * share)
+    let mut optimizer = Optimizer::new(device, &model, &recipe.pretrain);
+    // The first time takes memory and warms caches.
+    let mut seconds = [0.0; 2];
+    for step in 1..=2 {
+        let begun = Instant::now();
+        model.accumulate(&batch);
+        let pass = begun.elapsed();
+        optimizer.step(&mut model, step, 0.0, 1.0);
+        seconds = [pass, begun.elapsed() - pass].map(|time| time.as_secs_f64());
+    }
+    let [pass, update] = seconds;
+    Ok(pass * plan.tokens as f64 / f64::from(count) + update * plan.steps as f64)
 }

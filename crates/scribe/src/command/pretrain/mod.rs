@@ -57,11 +57,8 @@ pub struct PretrainOptions {
 struct Report<'a> {
     schema: &'static str,
     run: &'a Path,
-    finished: bool,
-    steps: u64,
-    /// The newest checkpoint, which is a model that any command takes.
-    model: Option<&'a Path>,
-    loss: Option<f64>,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
     validation_bits_per_byte: Option<f64>,
     samples: &'a [Sample],
     /// A page about the run, if it could be written.
@@ -77,7 +74,7 @@ pub(super) fn run(session: &mut Session, options: &PretrainOptions) -> Result<()
         return estimate::show(session, &recipe, &device);
     };
     let sources = stage::sources(session, &recipe.corpus)?;
-    let run = RunFolder::open(folder, &recipe.to_toml())?;
+    let run = RunFolder::open(folder, &recipe.pretraining_toml())?;
     prepare(session, &run, &recipe, sources, &device)?;
     let work = Stage::pretrain(&run, &recipe)?;
     let outcome = stage::train(session, "pretraining", work, &device, &options.stage);
@@ -112,10 +109,7 @@ fn tell(
         terminal.json(&Report {
             schema: "scribe.pretrain/1",
             run,
-            finished: outcome.finished,
-            steps: outcome.steps,
-            model: outcome.model.as_deref(),
-            loss: outcome.loss,
+            outcome,
             validation_bits_per_byte: outcome.validation.map(|look| look.bits_per_byte),
             samples,
             report,

@@ -36,9 +36,8 @@ pub(super) fn write(
     for prompt in &recipe.pretrain.samples {
         let mut tokens: Vec<u32> = tokenizer.beginning_of_text().into_iter().collect();
         tokens.extend(tokenizer.encode(prompt));
-        if tokens.is_empty() || tokens.len() >= context_tokens {
-            continue;
-        }
+        // Of a long beginning the model sees the end, and has room to go on.
+        let tokens = tokens.split_off(tokens.len().saturating_sub(context_tokens / 2));
         let room = context_tokens - tokens.len();
         let sampling = Sampling {
             temperature: TEMPERATURE,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use corpus::Source;
 use engine::Device;
+use serde::Serialize;
 use training::metrics::ValidationMetrics;
 use training::recipe::{CorpusRecipe, SourceRecipe};
 use training::text::TextProgress;
@@ -35,8 +36,8 @@ pub(super) struct StageArguments {
     pub(super) device: DeviceArguments,
 }
 
-/// What became of a stage.
-#[derive(Debug)]
+/// What became of a stage; of held-out text each stage tells in its own way.
+#[derive(Debug, Serialize)]
 pub(super) struct Outcome {
     pub(super) finished: bool,
     /// Those that are saved: it goes on after them.
@@ -45,8 +46,10 @@ pub(super) struct Outcome {
     pub(super) model: Option<PathBuf>,
     pub(super) loss: Option<f64>,
     /// Of the look at held-out text before the first step.
+    #[serde(skip)]
     pub(super) before: Option<ValidationMetrics>,
     /// Of the last look at held-out text.
+    #[serde(skip)]
     pub(super) validation: Option<ValidationMetrics>,
 }
 
