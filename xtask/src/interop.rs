@@ -8,7 +8,8 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
+pub(crate) const PACKAGES: [&str; 6] =
+    ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
 
 /// Compares containers with their own libraries and logits with transformers, makes the golden files anew with PyTorch and
 /// transformers, and shows whether they changed.
@@ -53,6 +54,7 @@ pub(crate) fn run_all() -> Result<()> {
     script("check_exports.py", &arguments)?;
 
     script("make_tiny_models.py", &["fixtures".into()])?;
+    script("make_training_golden.py", &["fixtures".into()])?;
     script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;
     script("make_tokenizer_fixtures.py", &[model.into()])?;
     say("interop: what follows lists golden files that differ from the committed ones");
