@@ -9,6 +9,7 @@ mod fixtures;
 mod interop;
 mod long;
 mod peer_tokenizer;
+mod peer_training;
 mod peers;
 mod setup;
 mod tidy;
@@ -25,7 +26,8 @@ usage: cargo xtask COMMAND
   interop       compare with PyTorch and transformers; make their golden files anew
   long          the fuzzing, equality and model checks at full size
   bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
-                tokenizer on a file against Hugging Face's tokenizers";
+                tokenizer on a file against Hugging Face's tokenizers; with `training`, steps of training
+                against PyTorch";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["interop"] => interop::run_all(),
         ["long"] => long::run_all(),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
+        ["bench-peers", "training", shapes @ ..] => peer_training::compare(shapes),
         ["bench-peers", rest @ ..] => peers::run_all(rest),
         _ => {
             command::say(USAGE);
