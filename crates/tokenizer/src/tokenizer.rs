@@ -177,13 +177,15 @@ impl Tokenizer {
         &self.inner.vocabulary
     }
 
-    /// The token that chat templates call `bos_token`.
-    pub(crate) fn beginning_in_templates(&self) -> Option<u32> {
+    /// The token that chat templates call `bos_token`, whether or not a text begins with it.
+    #[must_use]
+    pub fn beginning_in_templates(&self) -> Option<u32> {
         self.inner.extras.beginning_in_templates
     }
 
     /// The token that chat templates call `eos_token`.
-    pub(crate) fn end_in_templates(&self) -> Option<u32> {
+    #[must_use]
+    pub fn end_in_templates(&self) -> Option<u32> {
         self.inner.extras.end_in_templates
     }
 
