@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::added::Part;
+use crate::recent::RecentWords;
 use crate::vocabulary::{Kind, Strip, Vocabulary};
 use crate::{Error, SplitRule, gguf, json};
 
@@ -99,11 +100,12 @@ impl Tokenizer {
     /// Appends the tokens of normalized text without added tokens.
     fn encode_plain(&self, text: &str, tokens: &mut Vec<u32>) {
         let vocabulary = &self.inner.vocabulary;
+        let mut recent = RecentWords::new(text.len());
         for word in vocabulary.split.words(text) {
-            match vocabulary.whole_word(word.as_bytes()) {
+            recent.append(word, tokens, |tokens| match vocabulary.whole_word(word.as_bytes()) {
                 Some(token) => tokens.push(token),
                 None => vocabulary.merges.encode_word(word.as_bytes(), tokens),
-            }
+            });
         }
     }
 
