@@ -8,11 +8,20 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-pub(crate) const PACKAGES: [&str; 6] =
-    ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
+pub(crate) const PACKAGES: [&str; 7] = [
+    "torch",
+    "transformers",
+    "tokenizers",
+    "gguf",
+    "safetensors",
+    "numpy",
+    // What it asks of a server changes from version to version.
+    "lm_eval[api]==0.4.13",
+];
 
-/// Compares containers with their own libraries and logits with transformers, makes the golden files anew with PyTorch and
-/// transformers, and shows whether they changed.
+/// Compares containers with their own libraries, logits with transformers, and evaluation with
+/// lm-evaluation-harness, makes the golden files anew with PyTorch and transformers, and shows whether
+/// they changed.
 ///
 /// # Errors
 ///
@@ -52,6 +61,14 @@ pub(crate) fn run_all() -> Result<()> {
     let files = [&scribe, &logits, model, &text, &exports].map(OsString::from);
     let arguments: Vec<OsString> = files.into_iter().chain([kernels.into()]).chain(peer).collect();
     script("check_exports.py", &arguments)?;
+
+    say("the figures of `scribe eval`, as lm-evaluation-harness finds them over HTTP");
+    let key = "sk-scribe-for-the-check";
+    let server = setup::Server::start(&scribe, model, key)?;
+    let folder = target().join("lm-eval");
+    let [url, key]: [OsString; 2] = [server.url().into(), key.into()];
+    script("check_lm_eval.py", &[url, key, scribe.into(), model.into(), folder.into()])?;
+    drop(server);
 
     script("make_tiny_models.py", &["fixtures".into()])?;
     script("make_training_golden.py", &["fixtures".into()])?;

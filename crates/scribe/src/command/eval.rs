@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use artifacts::shown;
 use clap::{Args, Subcommand};
 use corpus::{Corpus, Split};
 use evals::bits_per_byte::{Measured, Reader};
@@ -55,6 +56,11 @@ pub struct BitsPerByteOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     tokenizer: Option<PathBuf>,
 
+    /// The special token before each text, such as <|endoftext|> [default: the one that the model
+    /// wants there; where it wants none, nothing predicts the first token of a text]
+    #[arg(long, value_name = "TOKEN")]
+    begin_with: Option<String>,
+
     #[command(flatten)]
     engine: EngineOptions,
 
@@ -98,6 +104,8 @@ struct BitsReport<'a> {
     tokens: u64,
     bytes: u64,
     rows: Vec<BitsRow<'a>>,
+    /// The model's bits of each document.
+    bits_of_documents: &'a [f64],
 }
 
 /// The figure of the model, or of a baseline.
@@ -130,6 +138,8 @@ struct Ready {
     weights: Weights,
     tokenizer: Tokenizer,
     batch: BatchOptions,
+    /// The token before every text.
+    beginning: Option<u32>,
 }
 
 /// A model whose weights are not read yet.
@@ -137,6 +147,8 @@ struct Found {
     outline: Outline,
     tokenizer: Tokenizer,
     batch: BatchOptions,
+    /// The token before every text.
+    beginning: Option<u32>,
 }
 
 impl Found {
@@ -150,25 +162,41 @@ impl Found {
         let tokenizer = loading::read_tokenizer(&located.path);
         let tokenizer = tokenizer.map_err(|error| models::cannot_use(&located, error))?;
         let batch = outline.batch_options(engine, slots.slots.get())?;
-        Ok(Self { outline, tokenizer, batch })
+        let beginning = tokenizer.beginning_of_text();
+        Ok(Self { outline, tokenizer, batch, beginning })
+    }
+
+    /// The same, with a special token by its name before every text.
+    fn begin_with(mut self, name: Option<&str>) -> Result<Self, Failure> {
+        if let Some(name) = name {
+            let unknown = || {
+                let message = format!("the model has no special token `{}`", shown(name));
+                Failure::usage(message, "see `scribe tokenizer show` and `scribe models show`")
+            };
+            self.beginning = Some(self.tokenizer.special(name).ok_or_else(unknown)?);
+        }
+        Ok(self)
     }
 
     fn load(self, session: &mut Session) -> Result<Ready, Failure> {
         plan::check_memory(&mut session.terminal, &self.outline, &self.batch)?;
         let weights = models::load(session, self.outline, Outline::load)?;
-        Ok(Ready { weights, tokenizer: self.tokenizer, batch: self.batch })
+        let Self { tokenizer, batch, beginning, .. } = self;
+        Ok(Ready { weights, tokenizer, batch, beginning })
     }
 }
 
 impl Ready {
     fn reader(&self) -> Reader<'_> {
-        Reader { model: &self.weights.model, tokenizer: &self.tokenizer, batch: &self.batch }
+        let reader = Reader::new(&self.weights.model, &self.tokenizer, &self.batch);
+        Reader { beginning: self.beginning, ..reader }
     }
 }
 
 fn bits_per_byte(session: &mut Session, options: &BitsPerByteOptions) -> Result<(), Failure> {
     // What is wrong with the text shows before the weights are read.
-    let found = Found::new(session, &options.engine, &options.slots)?;
+    let found = Found::new(session, &options.engine, &options.slots)?
+        .begin_with(options.begin_with.as_deref())?;
     let (ready, measured, baselines) = match &options.what {
         What { corpus: Some(path), .. } => {
             let corpus = open_corpus(path)?;
@@ -242,7 +270,8 @@ fn measure(
     if measured.changed_documents > 0 {
         session.terminal.warn(format_args!(
             "in {} of {} documents the model's tokens stand for a text that is a little different",
-            measured.changed_documents, measured.documents
+            measured.changed_documents,
+            measured.documents()
         ));
     }
     Ok(measured)
@@ -270,7 +299,7 @@ fn show_bits(
     };
     let mut rows = vec![row(name, &measured.figure)];
     rows.extend(baselines.iter().map(|(name, figure)| row(name, figure)));
-    let Measured { figure, documents, tokens, .. } = *measured;
+    let (documents, Measured { figure, tokens, .. }) = (measured.documents(), measured);
     let (bytes, window_tokens) = (figure.bytes, ready.reader().window()?);
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
@@ -280,9 +309,10 @@ fn show_bits(
             model: name,
             window_tokens,
             documents,
-            tokens,
+            tokens: *tokens,
             bytes,
             rows,
+            bits_of_documents: &measured.bits_of_documents,
         })?;
         return Ok(());
     }
