@@ -235,7 +235,8 @@ pub(crate) fn time_for_people(seconds: f64) -> String {
         ..120.0 => format!("{seconds:.0} s"),
         ..7_200.0 => format!("{:.0} min", seconds / 60.0),
         ..172_800.0 => format!("{:.0} h", seconds / 3_600.0),
-        _ => format!("{:.0} days", seconds / 86_400.0),
+        ..63_072_000.0 => format!("{:.0} days", seconds / 86_400.0),
+        _ => format!("{} years", crate::terminal::large_for_people(seconds / 31_557_600.0)),
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Command {
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Print how much memory a model will take, without loading it
+    /// Print what a model will take: memory to run it, time and money to train it
     Plan(plan::PlanOptions),
     /// Check this machine, and say what to do about each finding
     Doctor(doctor::DoctorOptions),

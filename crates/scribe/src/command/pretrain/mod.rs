@@ -1,7 +1,7 @@
 //! `scribe pretrain`: from raw text to a model that writes, in one command that may be stopped at
 //! any moment.
 
-mod estimate;
+pub(super) mod estimate;
 mod report;
 mod samples;
 
