@@ -307,12 +307,12 @@ fn tell_assumptions(terminal: &mut Terminal, hardware: &[On], plan: &Plan, assum
             Some(price) => format!(", ${price:.2} an hour for each"),
             None => String::new(),
         };
-        let peak = hardware.peak_teraflops;
-        let utilization = 100.0 * hardware.utilization;
-        terminal.note(format_args!(
-            "{}: {peak:.3} TFLOP/s, of which {utilization:.0} % are reached{price}",
-            hardware.title
-        ));
+        let peak = (hardware.peak_teraflops * 1e3).round() / 1e3;
+        let reached = match hardware.utilization {
+            1.0.. => String::new(),
+            share => format!(", of which {:.0} % are reached", 100.0 * share),
+        };
+        terminal.note(format_args!("{}: {peak} TFLOP/s{reached}{price}", hardware.title));
         if outlooks.iter().any(|outlook| outlook.accelerators > *most_accelerators) {
             terminal.warn(format_args!(
                 "a step has {} rows: more than {} accelerators have nothing to do, and cost all the \
