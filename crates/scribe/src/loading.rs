@@ -265,17 +265,12 @@ impl Writer {
 
 impl Located {
     /// Whether the model can go on with a text alone: it was taught no more, or nothing says how a
-    /// conversation is written for it.
-    ///
-    /// # Errors
-    ///
-    /// Where its tokenizer cannot be read.
-    pub(crate) fn only_writes(&self) -> Result<bool, Error> {
-        if self.only_writes {
-            return Ok(true);
-        }
-        let detected = ChatFormat::detect(&read_tokenizer(&self.path)?);
-        Ok(matches!(detected, Err(tokenizer::Error::NoChatFormat)))
+    /// conversation is written for it. What is wrong with its files is told where it is loaded.
+    pub(crate) fn only_writes(&self) -> bool {
+        let has_none = |tokenizer| {
+            matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
+        };
+        self.only_writes || read_tokenizer(&self.path).is_ok_and(has_none)
     }
 }
 

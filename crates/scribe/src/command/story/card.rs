@@ -364,7 +364,7 @@ mod tests {
             parameters: 529_056,
             vocabulary: 1_024,
             stages: vec![
-                line(StageOfStory::Tokenizer, true, Some(2.0)),
+                line(StageOfStory::Tokenizer, true, Some(0.42)),
                 line(StageOfStory::Pretraining, true, None),
                 line(StageOfStory::FineTuning, false, None),
             ],
@@ -392,6 +392,7 @@ mod tests {
         let english = card().markdown(Language::English);
         for line in [
             "| Parameters | 529,056 |\n",
+            "| Tokenizer | 1,200 | 34,000 | 0.4 s |\n",
             "| Pretraining | 1,200 | 34,000 | not timed |\n",
             "| Fine-tuning | not in the recipe |  |  |\n",
             "| 5-gram | 2.25 |\n| <b>\\|x (this model) | 2.5 |\n| gzip -9 | 2.75 |\n",

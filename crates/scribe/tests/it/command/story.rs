@@ -119,7 +119,7 @@ fn the_whole_story_ends_in_a_report_card() {
         "{card}"
     );
     let page = fs::read_to_string(story.folder().join("report-card.html")).unwrap();
-    assert!(page.contains("Report card of run") && !page.contains("http"), "{page}");
+    assert!(page.contains("Report card of run") && !page.contains("http:"), "{page}");
     let page = fs::read_to_string(story.folder().join("4-sft/report.html")).unwrap();
     assert!(page.contains("Fine-tuning of run") && page.contains("Finished after 30 steps"));
 }

@@ -305,13 +305,14 @@ pub(in crate::command) fn rounded(number: f64) -> f64 {
 }
 
 /// A time in hours, minutes and seconds.
-pub(in crate::command) fn time(seconds: f64, language: Language) -> String {
-    let whole = seconds.round();
+pub(in crate::command) fn time(exact: f64, language: Language) -> String {
+    let whole = exact.round();
     let (hours, rest) = ((whole / 3_600.0).floor(), whole % 3_600.0);
     let (minutes, seconds) = ((rest / 60.0).floor(), rest % 60.0);
     match (hours, minutes) {
         (1.0.., _) => format!("{} h {minutes} min", language.number(hours)),
         (_, 1.0..) => format!("{minutes} min {seconds} s"),
+        _ if whole < 10.0 => format!("{} s", language.number((exact * 10.0).round() / 10.0)),
         _ => format!("{seconds} s"),
     }
 }
