@@ -175,7 +175,8 @@ pub(super) fn locate_run(run: &Path, stage: Option<StageName>) -> Result<Located
         return Err(Failure::not_found(
             format!("`{shown}` holds no run"),
             format!(
-                "name the folder that was given as --run, or make one: scribe story RECIPE --run {shown}"
+                "name the folder that was given as --run, or make one: scribe story RECIPE --run \
+                 {shown}"
             ),
         ));
     }
