@@ -267,7 +267,7 @@ impl Located {
     /// Whether the model can go on with a text alone: it was taught no more, or nothing says how a
     /// conversation is written for it. What is wrong with its files is told where it is loaded.
     pub(crate) fn only_writes(&self) -> bool {
-        let has_none = |tokenizer| {
+        let has_none = |tokenizer: Tokenizer| {
             matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
         };
         self.only_writes || read_tokenizer(&self.path).is_ok_and(has_none)
