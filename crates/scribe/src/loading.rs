@@ -53,6 +53,9 @@ pub struct Located {
     pub sampling: SamplingDefaults,
     /// Digest of the weights, where there is one file and it was verified when it was installed.
     pub sha256: Option<String>,
+    /// Whether a run has pretrained it and taught it no more: it goes on with a text, and knows no
+    /// conversation, whatever marks its vocabulary has.
+    pub only_writes: bool,
 }
 
 /// A model as its files describe it; its weights are not read yet.
@@ -93,6 +96,17 @@ pub struct Loaded {
     /// Why the model's own chat template is not used, where it cannot be.
     pub template_passed_over: Option<tokenizer::Error>,
     /// What holds where a request does not say.
+    pub sampling: Sampling,
+}
+
+/// A model that can go on with a text.
+#[derive(Debug)]
+pub struct Writer {
+    /// The weights.
+    pub weights: Weights,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// What holds where nobody says.
     pub sampling: Sampling,
 }
 
@@ -231,6 +245,32 @@ impl Loaded {
         let sampling = generation_config(path).or(outline.located.sampling).complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })
+    }
+}
+
+impl Writer {
+    /// Reads weights, tokenizer and sampling defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with what is wrong in which file.
+    pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
+        let path = &outline.located.path;
+        let tokenizer = read_tokenizer(path)?;
+        let sampling = generation_config(path).or(outline.located.sampling).complete();
+        let weights = outline.load(progress)?;
+        Ok(Self { weights, tokenizer, sampling })
+    }
+}
+
+impl Located {
+    /// Whether the model can go on with a text alone: it was taught no more, or nothing says how a
+    /// conversation is written for it. What is wrong with its files is told where it is loaded.
+    pub(crate) fn only_writes(&self) -> bool {
+        let has_none = |tokenizer: Tokenizer| {
+            matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
+        };
+        self.only_writes || read_tokenizer(&self.path).is_ok_and(has_none)
     }
 }
 

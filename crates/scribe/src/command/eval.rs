@@ -16,7 +16,10 @@ use super::plan::{self, SlotsOption};
 use super::progress::Progress;
 use super::{Failure, Session, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
-use crate::loading::{self, Outline, Weights};
+use crate::loading::{self, Located, Outline, Weights};
+
+/// Passages that are read at once where nobody says: as many as `--slots` has by default.
+const EVAL_SLOTS: usize = 8;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -158,10 +161,14 @@ impl Found {
         slots: &SlotsOption,
     ) -> Result<Self, Failure> {
         let located = models::locate(session, engine.model.as_deref())?;
-        let outline = models::outline(&located, engine)?;
+        Self::of(&located, engine, slots.slots.get())
+    }
+
+    fn of(located: &Located, engine: &EngineOptions, slots: usize) -> Result<Self, Failure> {
+        let outline = models::outline(located, engine)?;
         let tokenizer = loading::read_tokenizer(&located.path);
-        let tokenizer = tokenizer.map_err(|error| models::cannot_use(&located, error))?;
-        let batch = outline.batch_options(engine, slots.slots.get())?;
+        let tokenizer = tokenizer.map_err(|error| models::cannot_use(located, error))?;
+        let batch = outline.batch_options(engine, slots)?;
         let beginning = tokenizer.beginning_of_text();
         Ok(Self { outline, tokenizer, batch, beginning })
     }
@@ -221,6 +228,30 @@ fn bits_per_byte(session: &mut Session, options: &BitsPerByteOptions) -> Result<
         }
     };
     show_bits(session, &ready, &measured, &baselines)
+}
+
+/// Bits per byte of the held-out texts of a corpus under a model and under the baselines; `None`
+/// where nothing is held out. The corpus was built with the model's tokenizer.
+pub(super) fn held_out(
+    session: &mut Session,
+    located: &Located,
+    engine: &EngineOptions,
+    corpus: &Path,
+) -> Result<Option<Vec<(String, BitsPerByte)>>, Failure> {
+    let corpus = open_corpus(corpus)?;
+    if corpus.facts().validation.tokens == 0 {
+        return Ok(None);
+    }
+    let found = Found::of(located, engine, EVAL_SLOTS)?;
+    let tokenizer = found.tokenizer.clone();
+    let texts = Texts::new(&corpus, &tokenizer).map_err(cannot_measure)?;
+    let ready = found.load(session)?;
+    let bytes = texts.bytes(Split::Validation)?;
+    let measured = measure(session, &ready, bytes, texts.of(Split::Validation)?)?;
+    let mut figures = vec![(located.name.clone(), measured.figure)];
+    let baselines = baselines(session, &texts)?.into_iter();
+    figures.extend(baselines.map(|(name, figure)| (name.to_owned(), figure)));
+    Ok(Some(figures))
 }
 
 /// A corpus that is there.

@@ -1,14 +1,16 @@
 //! `scribe models`: which models there are, fetching them, looking at them, removing them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokenizer::ChatFormat;
+use training::run_folder::{self, RECIPE_FILE};
 
+use super::pretrain::samples;
 use super::progress::Progress;
 use super::{Failure, Session, export};
-use crate::config::{ChatFormatOption, EngineOptions};
+use crate::config::{ChatFormatOption, EngineOptions, RunOptions, StageName};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
@@ -138,7 +140,7 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
         [file] => Some(file.sha256.clone()),
         _ => None,
     };
-    Ok(Located { name, path: installed.path(), sampling, sha256 })
+    Ok(Located { name, path: installed.path(), sampling, sha256, only_writes: false })
 }
 
 fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
@@ -148,13 +150,8 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
             "check the path, or name a model from `scribe models list`",
         ));
     }
-    if let Some(checkpoint) = training::run_folder::newest_model(path)? {
-        // A run is called by its own name, whatever its newest checkpoint is called.
-        let run = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
-        let name = name.to_lowercase();
-        let sampling = SamplingDefaults::default();
-        return Ok(Located { name, path: checkpoint, sampling, sha256: None });
+    if let Some(checkpoint) = run_folder::newest_model(path)? {
+        return Ok(checkpoint_of(path, checkpoint));
     }
     if path.is_dir() && !path.join("config.json").exists() {
         return Err(Failure::not_found(
@@ -168,7 +165,74 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
     // A model of the catalogue is advised alike, however it came here.
     let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
-    Ok(Located { name, path: absolute, sampling, sha256: None })
+    Ok(Located { name, path: absolute, sampling, sha256: None, only_writes: false })
+}
+
+/// Finds a model of a run: that of a stage, or the newest.
+pub(super) fn locate_run(run: &Path, stage: Option<StageName>) -> Result<Located, Failure> {
+    let shown = run.display();
+    if !run.join(RECIPE_FILE).is_file() {
+        return Err(Failure::not_found(
+            format!("`{shown}` holds no run"),
+            format!(
+                "name the folder that was given as --run, or make one: scribe story RECIPE --run \
+                 {shown}"
+            ),
+        ));
+    }
+    let model = |stage: StageName| run_folder::model_of_stage(run, stage.folder());
+    let found = match stage {
+        Some(stage) => model(stage)?,
+        None => run_folder::newest_model(run)?,
+    };
+    if let Some(checkpoint) = found {
+        return Ok(checkpoint_of(run, checkpoint));
+    }
+    let mut there = Vec::new();
+    for stage in StageName::ALL {
+        if model(stage)?.is_some() {
+            there.push(stage.name());
+        }
+    }
+    let message = match stage {
+        Some(stage) => format!("the stage {} of `{shown}` has no model yet", stage.name()),
+        None => format!("no stage of `{shown}` has a model yet"),
+    };
+    let command = match stage {
+        Some(StageName::Sft) => "sft",
+        _ => "pretrain",
+    };
+    let make = format!("`scribe {command} RECIPE --run {shown}` makes it");
+    let hint = match there.as_slice() {
+        [] => make,
+        there => format!("{make}; there is --stage {}", there.join(", ")),
+    };
+    Err(Failure::not_found(message, hint))
+}
+
+/// The model that is asked for by --run, else by --model.
+pub(super) fn locate_any(
+    session: &mut Session,
+    run: &RunOptions,
+    asked: Option<&str>,
+) -> Result<Located, Failure> {
+    match &run.run {
+        Some(folder) => locate_run(folder, run.stage),
+        None => locate(session, asked),
+    }
+}
+
+/// A checkpoint of a run, which is called by the run's name, whatever its own is.
+pub(super) fn checkpoint_of(run: &Path, checkpoint: PathBuf) -> Located {
+    let run = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
+    let name = name.to_lowercase();
+    let only_writes = run_folder::is_pretrained(&checkpoint);
+    let sampling = match only_writes {
+        true => samples::advice(),
+        false => SamplingDefaults::default(),
+    };
+    Located { name, path: checkpoint, sampling, sha256: None, only_writes }
 }
 
 /// Looks at a model without reading its weights.
