@@ -24,7 +24,9 @@ const F32_DIFFERENCE_MAX: f64 = 2e-3;
 const BF16_RATIO_MAX: f64 = 1.5;
 /// The vocabulary of the smaller model.
 const VOCABULARY: &str = "8192";
-/// The text that both learn from: enough for the steps.
+/// Tokens of a step, as both programs have it.
+const STEP_TOKENS: usize = 4 * 256;
+/// The text that both learn from, again and again.
 const TEXT: &str = "fixtures/state-of-the-union";
 const SHAPES: [&str; 2] = ["16.9m", "135m"];
 
@@ -89,26 +91,24 @@ impl Sides {
                 run(command(&self.example, &["new", shape]).arg(model))?;
             }
         }
-        let (scribe, tokenizer) =
-            (target().join("release/scribe"), self.folder.join("tokenizer.json"));
-        let mut train = command(&scribe, &["tokenizer", "train", "--quiet", "--vocabulary"]);
-        run(train.args([VOCABULARY, TEXT, "--output"]).arg(&tokenizer))?;
-        let mut text = String::new();
         let mut files: Vec<PathBuf> = std::fs::read_dir(root().join(TEXT))?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
         files.sort();
-        for file in files {
-            text += &std::fs::read_to_string(file)?;
-        }
+        let (scribe, tokenizer) =
+            (target().join("release/scribe"), self.folder.join("tokenizer.json"));
+        let mut train = command(&scribe, &["tokenizer", "train", "--quiet", "--vocabulary"]);
+        run(train.args([VOCABULARY, "--output"]).arg(&tokenizer).args(&files))?;
+        let texts: std::io::Result<String> = files.iter().map(std::fs::read_to_string).collect();
         let all = self.folder.join("text.txt");
-        std::fs::write(&all, text)?;
+        std::fs::write(&all, texts?)?;
         let mut encode = Command::new(scribe);
         encode.args(["--json", "tokenizer", "encode", "--tokenizer"]).arg(tokenizer);
         let printed = encode.stdin(std::fs::File::open(all)?).output()?;
         let tokens: Value = serde_json::from_slice(&printed.stdout)?;
         let tokens = tokens["tokens"].as_array().context("no tokens were printed")?;
-        let ids: Vec<_> = tokens.iter().map(|token| &token["token"]).collect();
+        let ids = tokens.iter().map(|token| &token["token"]).cycle();
+        let ids: Vec<_> = ids.take(PARITY_STEPS * STEP_TOKENS + 1).collect();
         std::fs::write(self.tokens(), serde_json::to_vec(&ids)?)?;
         Ok(())
     }
@@ -188,9 +188,6 @@ struct Steps {
 }
 
 impl Steps {
-    /// Tokens of a step, as both programs have it.
-    const TOKENS: f64 = 4.0 * 256.0;
-
     fn parse(printed: &str) -> Result<Self> {
         let (mut losses, mut seconds, mut peak_kilobytes) = (Vec::new(), Vec::new(), 0.0);
         for line in printed.lines() {
@@ -205,7 +202,7 @@ impl Steps {
 
     /// Tokens a second of the timed steps' median.
     fn pace(&self) -> f64 {
-        Self::TOKENS / median(self.seconds[WARM_UP_STEPS..].to_vec())
+        STEP_TOKENS as f64 / median(self.seconds[WARM_UP_STEPS..].to_vec())
     }
 
     fn megabytes(&self) -> f64 {
