@@ -8,7 +8,8 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-const PACKAGES: [&str; 6] = ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy"];
+const PACKAGES: [&str; 7] =
+    ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy", "peft"];
 
 /// Compares containers with their own libraries and logits with transformers, makes the golden files anew with PyTorch and
 /// transformers, and shows whether they changed.
@@ -51,6 +52,12 @@ pub(crate) fn run_all() -> Result<()> {
     let files = [&scribe, &logits, model, &text, &exports].map(OsString::from);
     let arguments: Vec<OsString> = files.into_iter().chain([kernels.into()]).chain(peer).collect();
     script("check_exports.py", &arguments)?;
+
+    say("adapters as PEFT reads and writes them");
+    let (base, folder) = (exports.join("hf"), target().join("adapters"));
+    let conversations = root().join("fixtures/conversations/conversations.jsonl");
+    let files = [&scribe, &logits, &base, &text, &folder, &conversations];
+    script("check_adapter.py", &files.map(OsString::from))?;
 
     script("make_tiny_models.py", &["fixtures".into()])?;
     script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;

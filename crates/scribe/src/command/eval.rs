@@ -145,9 +145,9 @@ impl Found {
         engine: &EngineOptions,
         slots: &SlotsOption,
     ) -> Result<Self, Failure> {
-        let located = models::locate(session, engine.model.as_deref())?;
+        let located = models::locate(session, engine)?;
         let outline = models::outline(&located, engine)?;
-        let tokenizer = loading::read_tokenizer(&located.path);
+        let tokenizer = loading::read_tokenizer(located.words());
         let tokenizer = tokenizer.map_err(|error| models::cannot_use(&located, error))?;
         let batch = outline.batch_options(engine, slots.slots.get())?;
         Ok(Self { outline, tokenizer, batch })

@@ -1,18 +1,19 @@
 //! `scribe models`: which models there are, fetching them, looking at them, removing them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use model::adapter::CONFIG_FILE;
 use serde::Serialize;
 use tokenizer::ChatFormat;
 
 use super::progress::Progress;
 use super::{Failure, Session, export};
-use crate::config::{ChatFormatOption, EngineOptions};
+use crate::config::{AdapterArguments, ChatFormatOption, EngineOptions};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
-use crate::loading::{self, Loaded, Located, Outline, SamplingDefaults};
+use crate::loading::{self, Loaded, Located, LocatedAdapter, Outline, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -122,15 +123,114 @@ pub(super) fn ensure(
     Ok(library.pull(name, options, &mut |event| progress.show(event))?)
 }
 
-/// Finds the model that is asked for, fetching it if it is one of the catalogue.
-pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
+/// What lies at a place that was named.
+enum Place {
+    Model(Located),
+    /// A folder in PEFT's layout, and what people call it.
+    Adapter {
+        name: String,
+        folder: PathBuf,
+    },
+}
+
+/// Finds the model that options ask for, with its adapter.
+pub(super) fn locate(session: &mut Session, options: &EngineOptions) -> Result<Located, Failure> {
+    locate_with(session, options.model.as_deref(), &options.adapter)
+}
+
+/// Finds the model that is asked for and the adapter that belongs to it, fetching the model if it
+/// is one of the catalogue.
+pub(super) fn locate_with(
+    session: &mut Session,
+    asked: Option<&str>,
+    options: &AdapterArguments,
+) -> Result<Located, Failure> {
+    let mut located = match (&options.adapter, asked) {
+        (None, asked) => locate_model(session, asked)?,
+        (Some(adapter), None) => locate_model(session, Some(&adapter.to_string_lossy()))?,
+        (Some(adapter), Some(_)) => {
+            let located = locate_model(session, asked)?;
+            if located.adapter.is_some() {
+                return Err(Failure::usage(
+                    format!("{} has an adapter already", located.name),
+                    "leave out --adapter, or name the model that both were made for",
+                ));
+            }
+            let folder = Some(LocatedAdapter { folder: adapter_folder(adapter)?, merged: false });
+            Located { adapter: folder, sha256: None, ..located }
+        }
+    };
+    match (&mut located.adapter, options.merge_adapter || options.adapter.is_some()) {
+        (Some(adapter), _) => adapter.merged = options.merge_adapter,
+        (None, false) => {}
+        (None, true) => {
+            let name = options
+                .adapter
+                .as_deref()
+                .map_or(located.name.clone(), |path| path.display().to_string());
+            return Err(Failure::usage(
+                format!("`{name}` has no adapter"),
+                "name a folder with adapter_config.json, or a run that made one",
+            ));
+        }
+    }
+    Ok(located)
+}
+
+/// The folder of an adapter: itself, or the newest checkpoint of a run.
+fn adapter_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let folder = training::run_folder::newest_model(path)?.unwrap_or_else(|| path.to_owned());
+    if is_adapter(&folder) {
+        return Ok(folder);
+    }
+    Err(Failure::not_found(
+        format!("there is no adapter at `{}`", path.display()),
+        "name a folder with adapter_config.json, or a run that made one",
+    ))
+}
+
+fn is_adapter(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).exists() && !folder.join("config.json").exists()
+}
+
+/// Finds a model, or an adapter and the model that it says it belongs to.
+pub(super) fn locate_model(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
+    let (name, folder) = match find(session, asked)? {
+        Place::Model(located) => return Ok(located),
+        Place::Adapter { name, folder } => (name, folder),
+    };
+    let base = model::Adapter::read_base(&folder)?;
+    // Within a run a base is named by its way from the adapter.
+    let beside = folder.join(&base);
+    let base = match base.starts_with("..") && beside.exists() {
+        true => beside.to_string_lossy().into_owned(),
+        false => base,
+    };
+    let failed = |failure: Failure| failure.context(format!("cannot find the model of `{name}`"));
+    let hint = "name the model that it was made for with --model, and it with --adapter";
+    if base.is_empty() {
+        return Err(failed(Failure::usage("its files do not say which", hint)));
+    }
+    match find(session, Some(&base)).map_err(failed)? {
+        Place::Model(located) => {
+            let adapter = Some(LocatedAdapter { folder, merged: false });
+            Ok(Located { name, adapter, sha256: None, ..located })
+        }
+        Place::Adapter { .. } => {
+            Err(failed(Failure::usage(format!("`{base}` is an adapter, too"), hint)))
+        }
+    }
+}
+
+/// Finds what is asked for, fetching it if it is a model of the catalogue.
+fn find(session: &mut Session, asked: Option<&str>) -> Result<Place, Failure> {
     let library = session.library()?;
     let name = asked.unwrap_or(&library.catalogue().default).to_owned();
     let path = Path::new(&name);
     let is_name = is_model_name(&name)
         && (library.catalogue().get(&name).is_some() || library.find(&name)?.is_some());
     if !is_name && (path.exists() || name.contains('/') || name.ends_with(".gguf")) {
-        return locate_path(library.catalogue(), path);
+        return find_path(library.catalogue(), path);
     }
     let installed = ensure(session, &library, &name, false)?;
     let sampling = library.catalogue().get(&name).map(|entry| entry.sampling).unwrap_or_default();
@@ -138,10 +238,10 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
         [file] => Some(file.sha256.clone()),
         _ => None,
     };
-    Ok(Located { name, path: installed.path(), sampling, sha256 })
+    Ok(Place::Model(Located { name, path: installed.path(), adapter: None, sampling, sha256 }))
 }
 
-fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
+fn find_path(catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there is no model at `{}`", path.display()),
@@ -153,8 +253,17 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
         let run = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
         let name = name.to_lowercase();
+        if is_adapter(&checkpoint) {
+            return Ok(Place::Adapter { name, folder: checkpoint });
+        }
         let sampling = SamplingDefaults::default();
-        return Ok(Located { name, path: checkpoint, sampling, sha256: None });
+        let (path, adapter) = (checkpoint, None);
+        return Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None }));
+    }
+    if is_adapter(path) {
+        let folder = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = folder.file_name().map_or_else(|| "adapter".into(), |n| n.to_string_lossy());
+        return Ok(Place::Adapter { name: name.to_lowercase(), folder });
     }
     if path.is_dir() && !path.join("config.json").exists() {
         return Err(Failure::not_found(
@@ -168,7 +277,8 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
     // A model of the catalogue is advised alike, however it came here.
     let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
-    Ok(Located { name, path: absolute, sampling, sha256: None })
+    let (path, adapter) = (absolute, None);
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None }))
 }
 
 /// Looks at a model without reading its weights.

@@ -60,7 +60,7 @@ struct Report<'a> {
 
 /// Prints the plan.
 pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Failure> {
-    let located = models::locate(session, options.engine.model.as_deref())?;
+    let located = models::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     let plan = outline.memory(&batch)?;

@@ -148,7 +148,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
 
 /// The model behind its queue; its memory plan is told on the way.
 fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
-    let located = models::locate(session, options.engine.model.as_deref())?;
+    let located = models::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     plan::tell(&mut session.terminal, &outline, &batch)?;

@@ -69,7 +69,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         ));
     }
     options.sampling.check()?;
-    let located = models::locate(session, options.engine.model.as_deref())?;
+    let located = models::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, 1)?;
     super::plan::check_memory(&mut session.terminal, &outline, &batch)?;

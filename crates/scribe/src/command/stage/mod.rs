@@ -21,6 +21,7 @@ use super::progress::Progress;
 use super::{Exit, Failure, Session, corpus as corpus_command};
 use crate::config::{DeviceArguments, count};
 use crate::run_state::RunState;
+use crate::terminal::count_for_people;
 
 /// The most rows that may go through the model at once.
 const MICRO_ROWS_MAX: usize = 1 << 16;
@@ -65,6 +66,14 @@ pub(super) fn train(
     let micro_rows = arguments.micro_rows.map(usize::from);
     let options = TrainerOptions { device: device.clone(), micro_rows };
     let mut trainer = Trainer::open(stage, &options)?;
+    let (learn, all) = trainer.weights();
+    if learn < all {
+        session.terminal.note(format_args!(
+            "{} weights learn in an adapter; the model's own {} stay",
+            count_for_people(learn, " "),
+            count_for_people(all, " ")
+        ));
+    }
     let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
     let finished = trainer.run(&mut show)? == Ended::Finished;
     if finished && trainer.steps_saved() < trainer.steps_done() {
