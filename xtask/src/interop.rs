@@ -8,11 +8,21 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-const PACKAGES: [&str; 7] =
-    ["torch", "transformers", "tokenizers", "gguf", "safetensors", "numpy", "peft"];
+pub(crate) const PACKAGES: [&str; 8] = [
+    "torch",
+    "transformers",
+    "tokenizers",
+    "gguf",
+    "safetensors",
+    "numpy",
+    "peft",
+    // What it asks of a server changes from version to version.
+    "lm_eval[api]==0.4.13",
+];
 
-/// Compares containers with their own libraries and logits with transformers, makes the golden files anew with PyTorch and
-/// transformers, and shows whether they changed.
+/// Compares containers with their own libraries, logits with transformers, and evaluation with
+/// lm-evaluation-harness, makes the golden files anew with PyTorch and transformers, and shows whether
+/// they changed.
 ///
 /// # Errors
 ///
@@ -58,8 +68,16 @@ pub(crate) fn run_all() -> Result<()> {
     let conversations = root().join("fixtures/conversations/conversations.jsonl");
     let files = [&scribe, &logits, &base, &text, &folder, &conversations];
     script("check_adapter.py", &files.map(OsString::from))?;
+    say("the figures of `scribe eval`, as lm-evaluation-harness finds them over HTTP");
+    let key = "sk-scribe-for-the-check";
+    let server = setup::Server::start(&scribe, model, key)?;
+    let folder = target().join("lm-eval");
+    let [url, key]: [OsString; 2] = [server.url().into(), key.into()];
+    script("check_lm_eval.py", &[url, key, scribe.into(), model.into(), folder.into()])?;
+    drop(server);
 
     script("make_tiny_models.py", &["fixtures".into()])?;
+    script("make_training_golden.py", &["fixtures".into()])?;
     script("make_smollm2_golden.py", &[model.into(), "fixtures/smollm2-golden.json".into()])?;
     script("make_tokenizer_fixtures.py", &[model.into()])?;
     say("interop: what follows lists golden files that differ from the committed ones");

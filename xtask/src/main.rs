@@ -9,6 +9,7 @@ mod fixtures;
 mod interop;
 mod long;
 mod peer_tokenizer;
+mod peer_training;
 mod peers;
 mod setup;
 mod tidy;
@@ -22,10 +23,12 @@ usage: cargo xtask COMMAND
   tidy          the walls and habits of the tree, in seconds
   fixtures      make the files in fixtures/ that this project generates itself
   convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
-  interop       compare with PyTorch and transformers; make their golden files anew
+  interop       compare with PyTorch, transformers and lm-evaluation-harness; make golden files
+                anew
   long          the fuzzing, equality and model checks at full size
   bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
-                tokenizer on a file against Hugging Face's tokenizers";
+                tokenizer on a file against Hugging Face's tokenizers, and encoding against
+                tiktoken; with `training`, steps of training against PyTorch";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["interop"] => interop::run_all(),
         ["long"] => long::run_all(),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
+        ["bench-peers", "training", shapes @ ..] => peer_training::compare(shapes),
         ["bench-peers", rest @ ..] => peers::run_all(rest),
         _ => {
             command::say(USAGE);

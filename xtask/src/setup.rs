@@ -164,18 +164,23 @@ pub(crate) fn openai_client(tools: &Tools) -> Result<()> {
     let fixture = root().join("fixtures/tiny-chat.gguf");
     let server = Server::start(&target().join("debug/scribe"), &fixture, key)?;
     let script = root().join("xtask/python/check_openai_client.py");
-    let url = format!("http://{}/v1", server.address);
+    let url = format!("{}/v1", server.url());
     run(Command::new(python).arg(script).args([&url, "tiny-chat", key]).env("OPENAI_API_KEY", key))
 }
 
 /// A running `scribe serve`, ended when dropped.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
 }
 
 impl Server {
-    fn start(program: &Path, model: &Path, key: &str) -> Result<Self> {
+    /// Serves the model on a free port of this machine to those who know the key.
+    ///
+    /// # Errors
+    ///
+    /// Where the program cannot be started, or does not answer.
+    pub(crate) fn start(program: &Path, model: &Path, key: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let process = Command::new(program)
@@ -196,6 +201,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(server)
+    }
+
+    /// Where it listens, without a path.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Whether the server listens and its model is loaded.

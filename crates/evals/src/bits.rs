@@ -22,9 +22,14 @@ impl BitsPerByte {
         if self.bytes == 0 { 0.0 } else { self.bits / self.bytes as f64 }
     }
 
+    /// The bits of tokens by their natural log-probabilities.
+    pub(crate) fn of_logprob(logprob: f64) -> f64 {
+        -logprob / std::f64::consts::LN_2
+    }
+
     /// Adds tokens by their natural log-probabilities.
     pub(crate) fn add_logprob(&mut self, logprob: f64) {
-        self.bits -= logprob / std::f64::consts::LN_2;
+        self.bits += Self::of_logprob(logprob);
     }
 
     /// The figure of some text.

@@ -5,9 +5,9 @@
 //! further one moves on by half a window, and only its new tokens are measured, so that they have at
 //! least half a window before them. Of tokens the bits are counted, of texts the bytes.
 //!
-//! A document begins with the token that the model wants before every text. Where it wants none,
-//! nothing predicts the first token of a document: it is charged as one of equally likely ones. The
-//! end of a document is not measured.
+//! A document begins with the token that the model wants before every text, or with the one that the
+//! caller wants there. Without one, nothing predicts the first token of a document: it is charged as
+//! one of equally likely ones. The end of a document is not measured.
 
 use std::sync::Arc;
 
@@ -27,15 +27,17 @@ pub struct Reader<'a> {
     /// How many passages are read at once, and the longest: the context window. The sums are the
     /// same with any number of slots and any size of chunks.
     pub batch: &'a BatchOptions,
+    /// The token before every text; none: nothing.
+    pub beginning: Option<u32>,
 }
 
 /// What a model made of texts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// The bits and the bytes.
     pub figure: BitsPerByte,
-    /// Documents that were measured.
-    pub documents: u64,
+    /// The bits of each document, in the order of the documents.
+    pub bits_of_documents: Vec<f64>,
     /// Tokens that were measured.
     pub tokens: u64,
     /// Documents whose tokens stand for another text: characters that the vocabulary does not have
@@ -43,7 +45,13 @@ pub struct Measured {
     pub changed_documents: u64,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A model with its own tokens, which reads texts with the token before them that it wants.
+    #[must_use]
+    pub fn new(model: &'a Arc<Model>, tokenizer: &'a Tokenizer, batch: &'a BatchOptions) -> Self {
+        Self { model, tokenizer, batch, beginning: tokenizer.beginning_of_text() }
+    }
+
     /// Measures documents; `progress` hears how many bytes have been taken up.
     ///
     /// # Errors
@@ -57,7 +65,8 @@ impl Reader<'_> {
     ) -> Result<Measured, Error> {
         let window = self.window()?;
         let mut measured = Measured::default();
-        let mut free = 0.0;
+        // Of each document the log-probability that comes without a window, and its windows.
+        let mut documents = Vec::new();
         let passages = texts.flat_map(|text| {
             let text = match text {
                 Ok(text) => text,
@@ -67,11 +76,12 @@ impl Reader<'_> {
             let tokens = self.tokenizer.encode(&text);
             measured.add(&text, &tokens, self.tokenizer);
             let (tokens, unpredicted) = self.begin(tokens);
-            free += unpredicted;
-            windows(&tokens, window).into_iter().map(Ok).collect()
+            let windows = windows(&tokens, window);
+            documents.push((unpredicted, windows.len()));
+            windows.into_iter().map(Ok).collect()
         });
         let sums = passages::measure(self.model, self.batch, passages)?;
-        measured.figure.add_logprob(free + sums.iter().sum::<f64>());
+        measured.add_bits(&documents, &sums);
         measured.figure.or_empty()?;
         Ok(measured)
     }
@@ -90,10 +100,10 @@ impl Reader<'_> {
         Ok(window)
     }
 
-    /// The tokens of a text with the one that the model wants before it; else the log-probability of
+    /// The tokens of a text with the one that is to be before it; else the log-probability of
     /// the first of them, which nothing predicts.
     pub(crate) fn begin(&self, mut tokens: Vec<u32>) -> (Vec<u32>, f64) {
-        match self.tokenizer.beginning_of_text() {
+        match self.beginning {
             Some(beginning) => {
                 tokens.insert(0, beginning);
                 (tokens, 0.0)
@@ -105,9 +115,27 @@ impl Reader<'_> {
 }
 
 impl Measured {
+    /// Documents that were measured.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        self.bits_of_documents.len() as u64
+    }
+
+    /// Adds up the windows' log-probabilities; `documents` has of each document the log-probability
+    /// that comes without a window, and how many windows it has.
+    fn add_bits(&mut self, documents: &[(f64, usize)], mut sums: &[f64]) {
+        for &(unpredicted, windows) in documents {
+            let (of_document, rest) = sums.split_at(windows);
+            sums = rest;
+            let logprob = unpredicted + of_document.iter().sum::<f64>();
+            let bits = BitsPerByte::of_logprob(logprob);
+            self.figure.bits += bits;
+            self.bits_of_documents.push(bits);
+        }
+    }
+
     fn add(&mut self, text: &str, tokens: &[u32], tokenizer: &Tokenizer) {
         self.figure.bytes += text.len() as u64;
-        self.documents += 1;
         self.tokens += tokens.len() as u64;
         let bytes = tokens.iter().flat_map(|&token| tokenizer.token_bytes(token));
         self.changed_documents += u64::from(!bytes.eq(text.as_bytes()));

@@ -29,11 +29,9 @@ pub(crate) fn measure(
     options: &BatchOptions,
     passages: impl Iterator<Item = Result<Passage, Error>>,
 ) -> Result<Vec<f64>, Error> {
-    // A passage whose tokens are measured is never taken from the cache.
-    let options = BatchOptions { prefix_reuse: false, ..options.clone() };
-    let mut batch = Batch::new(model.clone(), options)?;
+    let mut batch = Batch::new(model.clone(), options.clone())?;
     let mut passages = passages.fuse();
-    let mut live: BTreeMap<SequenceId, (usize, usize)> = BTreeMap::new();
+    let mut live: BTreeMap<SequenceId, usize> = BTreeMap::new();
     let mut waiting: Option<Passage> = None;
     let mut sums = Vec::new();
     loop {
@@ -41,7 +39,7 @@ pub(crate) fn measure(
             let passage = passage?;
             match batch.add(request(&passage)) {
                 Ok(id) => {
-                    live.insert(id, (sums.len(), passage.first));
+                    live.insert(id, sums.len());
                     sums.push(0.0);
                 }
                 Err(model::Error::Full) if !batch.is_idle() => {
@@ -57,10 +55,8 @@ pub(crate) fn measure(
         for event in batch.step()? {
             match event {
                 Event::Prompt { id, logprobs, .. } => {
-                    let Some((place, first)) = live.remove(&id) else { continue };
-                    // The first of them is that of the second token.
-                    let measured = logprobs.iter().skip(first - 1);
-                    sums[place] = measured.map(|token| f64::from(token.logprob)).sum();
+                    let Some(place) = live.remove(&id) else { continue };
+                    sums[place] = logprobs.iter().map(|token| f64::from(token.logprob)).sum();
                 }
                 Event::Failed { error, .. } => return Err(error.into()),
                 _ => {}
@@ -73,7 +69,7 @@ fn request(passage: &Passage) -> SequenceRequest {
     assert!(passage.first > 0, "nothing predicts the first token");
     SequenceRequest {
         prompt: passage.tokens.clone(),
-        prompt_logprobs: true,
+        prompt_logprobs: Some(passage.first),
         ..SequenceRequest::default()
     }
 }

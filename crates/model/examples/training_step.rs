@@ -1,86 +1,133 @@
-//! Times whole training steps of a small model, AdamW included: `training_step [F32|BF16] [STEPS]`.
+//! Whole training steps of a model, AdamW included, with their losses and times: what
+//! `cargo xtask bench-peers training` sets beside PyTorch's.
+//!
+//! `training_step new SHAPE DIR` writes a model with random weights, `training_step run DIR TOKENS
+//! F32|BF16 STEPS` trains it on the numbers of a JSON list and prints a line of JSON a step and one
+//! of the memory it took.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
+use std::path::Path;
 use std::time::Instant;
 
+use artifacts::disk::RealDisk;
+use artifacts::folder;
 use engine::ops::adamw::{self, AdamWOptions, AdamWState, EpsilonForm};
 use engine::ops::gradient_norm;
 use engine::ops::matmul::Precision;
 use engine::{Device, DeviceOptions, Tensor};
 use model::Config;
-use model::trainable::{MicroBatch, Trainable};
+use model::trainable::{MicroBatch, ParameterKind, Trainable};
 
 /// Rows of a step, and tokens of a row.
-const SHAPE: [u32; 2] = [4, 256];
+const SHAPE: [usize; 2] = [4, 256];
+const THREADS: usize = 2;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let precision = match arguments.next().as_deref() {
-        Some("F32") => Precision::F32,
-        _ => Precision::Bf16,
-    };
-    let steps: u32 = arguments.next().map_or(Ok(5), |steps| steps.parse())?;
-    let config = Config::from_json(
-        br#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 384, "intermediate_size": 1024,
-        "num_hidden_layers": 6, "num_attention_heads": 6, "vocab_size": 8192,
-        "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0}"#,
-    )?;
-    let device = Device::cpu(&DeviceOptions::default())?;
-    let mut model = Trainable::new(&device, &config, precision, 1)?;
+/// 16.9 million weights.
+const SMALL: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 384,
+    "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6,
+    "vocab_size": 8192, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0}"#;
+/// SmolLM2-135M's shape.
+const SMOLLM2: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 576,
+    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true}"#;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let device = Device::cpu(&DeviceOptions { threads: THREADS.try_into().ok(), kernels: None })?;
+    match *arguments.as_slice() {
+        ["new", "16.9m", folder] => new(&device, SMALL, folder.as_ref()),
+        ["new", "135m", folder] => new(&device, SMOLLM2, folder.as_ref()),
+        ["run", folder, tokens, precision, steps] => {
+            let precision = if precision == "F32" { Precision::F32 } else { Precision::Bf16 };
+            run(&device, folder.as_ref(), tokens.as_ref(), precision, steps.parse()?)
+        }
+        _ => Err("usage: training_step new 16.9m|135m DIR | run DIR TOKENS F32|BF16 STEPS".into()),
+    }
+}
+
+fn new(device: &Device, shape: &str, out: &Path) -> Outcome {
+    let config = Config::from_json(shape.as_bytes())?;
+    let model = Trainable::new(device, &config, Precision::F32, 1)?;
+    folder::land_folder(&RealDisk, out, |folder| model.write(folder))?;
+    Ok(())
+}
+
+fn run(
+    device: &Device,
+    folder: &Path,
+    tokens: &Path,
+    precision: Precision,
+    steps: usize,
+) -> Outcome {
+    let mut model = Trainable::read(device, folder, precision)?;
+    let tokens: Vec<u32> = serde_json::from_slice(&std::fs::read(tokens)?)?;
+    let mut optimizer = Optimizer::new(device, &model);
     let [rows, time] = SHAPE;
-    let positions: Vec<u32> = (0..rows).flat_map(|_| 0..time).collect();
-    let count = positions.len();
-    let text: Vec<u32> = (0..=u32::try_from(count)?).map(|i| i * i * 31 % 8192).collect();
-    let weights = vec![1.0; count];
-    let scale = 1.0 / f32::from(u16::try_from(count)?);
-    let (tokens, targets) = (&text[..count], &text[1..]);
-    let batch = MicroBatch { tokens, positions: &positions, targets, weights: &weights, scale };
-    let mut optimizer = Optimizer::new(&device, &model);
-    for step in 1..=steps {
+    let positions: Vec<u32> = (0..rows).flat_map(|_| (0..).take(time)).collect();
+    let weights = vec![1.0; rows * time];
+    let scale = 1.0 / f32::from(u16::try_from(rows * time)?);
+    for step in 0..steps {
+        let own = &tokens[step * rows * time..][..=rows * time];
+        let (tokens, targets) = (&own[..rows * time], &own[1..]);
+        let batch = MicroBatch { tokens, positions: &positions, targets, weights: &weights, scale };
         let start = Instant::now();
-        let losses = model.accumulate(&batch);
-        let passed = start.elapsed();
-        optimizer.step(&device, &mut model, u64::from(step));
-        let all = start.elapsed();
-        let loss: f32 = losses.losses.iter().sum();
-        let pace = f64::from(rows * time) / all.as_secs_f64();
-        println!(
-            "step {step}: loss {loss:.4}, passes {passed:.2?}, all {all:.2?}, {pace:.0} tokens/s"
-        );
+        let losses = model.accumulate(&batch).losses;
+        optimizer.step(device, &mut model, step as u64 + 1);
+        let seconds = start.elapsed().as_secs_f64();
+        let loss: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+        println!("{{\"loss\": {loss}, \"seconds\": {seconds}}}");
+    }
+    if let Some(kilobytes) = peak_kilobytes() {
+        println!("{{\"peak_kilobytes\": {kilobytes}}}");
     }
     Ok(())
+}
+
+/// The most memory that this process held, where the system tells.
+fn peak_kilobytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The moments of all weights.
 struct Optimizer {
     first_moments: Vec<Tensor>,
     second_moments: Vec<Tensor>,
+    decays: Vec<bool>,
 }
 
 impl Optimizer {
     fn new(device: &Device, model: &Trainable) -> Self {
         let zeros = |weights: &Tensor| Tensor::zeros(device, weights.rows(), weights.columns());
         let zeros = || model.weights().iter().map(zeros).collect();
-        Self { first_moments: zeros(), second_moments: zeros() }
+        let kinds = model.parameters().iter().map(|parameter| parameter.kind);
+        let decays = kinds.map(|kind| kind != ParameterKind::Vector).collect();
+        Self { first_moments: zeros(), second_moments: zeros(), decays }
     }
 
     /// Clips, steps, and makes the model ready for the next pass.
     fn step(&mut self, device: &Device, model: &mut Trainable, step: u64) {
-        let options = AdamWOptions {
-            learning_rate: 3e-4,
-            beta1: 0.9,
-            beta2: 0.95,
-            epsilon: 1e-8,
-            epsilon_form: EpsilonForm::AfterCorrection,
-            weight_decay: 0.1,
-        };
         let (weights, gradients) = model.weights_and_gradients();
         let norm = gradient_norm::norm(device, gradients);
         let Some(factor) = gradient_norm::clip_factor(norm, 1.0) else { return };
         let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
-        for ((weights, gradients), (first_moments, second_moments)) in
-            weights.iter_mut().zip(gradients).zip(moments)
+        for (((weights, gradients), (first_moments, second_moments)), decays) in
+            weights.iter_mut().zip(gradients).zip(moments).zip(&self.decays)
         {
+            let options = AdamWOptions {
+                learning_rate: 3e-4,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                epsilon_form: EpsilonForm::AfterCorrection,
+                weight_decay: if *decays { 0.1 } else { 0.0 },
+            };
             let state = AdamWState { weights, first_moments, second_moments };
             adamw::step(device, &options, step, state, gradients, factor);
         }

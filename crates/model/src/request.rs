@@ -26,9 +26,10 @@ pub struct SequenceRequest {
     pub stop_tokens: Vec<u32>,
     /// `Some(n)`: log-probabilities, with `n` alternatives each (at most [`ALTERNATIVES_MAX`]).
     pub logprobs: Option<usize>,
-    /// Whether the prompt's own tokens get log-probabilities, too; such a prompt is computed
-    /// whole, never taken from the prefix cache.
-    pub prompt_logprobs: bool,
+    /// `Some(n)`: the prompt's own tokens from the one at place `n` on get log-probabilities, too;
+    /// place 0 is as 1, for nothing predicts the first. Of such a prompt only what comes before
+    /// the token at `n - 1` is taken from the prefix cache.
+    pub prompt_logprobs: Option<usize>,
 }
 
 /// A token with its log-probability under the model's own distribution: before penalties, bias,
@@ -66,8 +67,8 @@ pub enum Event {
         id: SequenceId,
         /// Tokens of the prompt that the prefix cache already had.
         cached_tokens: usize,
-        /// For the second to the last token of the prompt (nothing predicts the first), when
-        /// [`SequenceRequest::prompt_logprobs`] is set; else empty.
+        /// For the tokens of the prompt from the place that [`SequenceRequest::prompt_logprobs`]
+        /// names to its end; else empty.
         logprobs: Vec<TokenLogprob>,
     },
     /// One more token of the completion; never a stop token.

@@ -110,6 +110,7 @@ no-javascript = JavaScript is off: answers appear when they are complete.
 
 number = { $number }
 report-title = Training of { $run }
+report-title-answers = Fine-tuning of { $run }
 report-finished = Finished after { $done ->
     [one] one step
    *[other] { $done } steps
@@ -152,3 +153,23 @@ report-warmup-steps = { $steps ->
    *[other] { $steps } steps
   }
 report-seed = Seed
+card-title = Report card of { $run }
+card-stages = What was made
+card-stage = Stage
+card-stage-tokenizer = Tokenizer
+card-stage-corpus = Corpus
+card-stage-pretraining = Pretraining
+card-stage-answers = Fine-tuning
+card-absent = not in the recipe
+card-no-time = not timed
+card-this = { $run } (this model)
+card-bits-hint = How many bits a byte of held-out text takes: the fewer, the better. The others have learned from the same text.
+card-answers-before = Loss on held-out answers, before
+card-answers-after = Loss on held-out answers, after
+card-cut = Conversations cut, longer than a row
+card-answers = Answers
+card-answers-hint = Nobody taught the model these questions.
+card-question = Question
+card-answer = The model’s answer
+card-expected = What was to be said
+card-next = Next

@@ -110,6 +110,7 @@ no-javascript = JavaScript est désactivé : les réponses apparaissent une foi
 
 number = { $number }
 report-title = Apprentissage de { $run }
+report-title-answers = Spécialisation de { $run }
 report-finished = Terminé après { $done ->
     [one] un pas
    *[other] { $done } pas
@@ -152,3 +153,23 @@ report-warmup-steps = { $steps ->
    *[other] { $steps } pas
   }
 report-seed = Graine
+card-title = Bulletin de { $run }
+card-stages = Ce qui a été fait
+card-stage = Étape
+card-stage-tokenizer = Découpage en jetons
+card-stage-corpus = Corpus
+card-stage-pretraining = Apprentissage
+card-stage-answers = Spécialisation
+card-absent = pas dans la recette
+card-no-time = non mesurée
+card-this = { $run } (ce modèle)
+card-bits-hint = Combien de bits prend un octet de texte réservé : moins il y en a, mieux c’est. Les autres ont appris du même texte.
+card-answers-before = Perte sur les réponses réservées, avant
+card-answers-after = Perte sur les réponses réservées, après
+card-cut = Conversations coupées, plus longues qu’une ligne
+card-answers = Réponses
+card-answers-hint = Personne n’a appris ces questions au modèle.
+card-question = Question
+card-answer = Réponse du modèle
+card-expected = Ce qu’il fallait dire
+card-next = Et ensuite

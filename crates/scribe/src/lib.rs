@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 mod export;
 pub mod fetch;
+mod hardware;
 pub mod loading;
 mod locale;
 mod nearest;

@@ -55,6 +55,9 @@ pub struct Located {
     pub sampling: SamplingDefaults,
     /// Digest of the weights, where there is one file and it was verified when it was installed.
     pub sha256: Option<String>,
+    /// Whether a run has pretrained it and taught it no more: it goes on with a text, and knows no
+    /// conversation, whatever marks its vocabulary has.
+    pub only_writes: bool,
 }
 
 /// A folder with an adapter, and how it is computed.
@@ -106,6 +109,17 @@ pub struct Loaded {
     /// Why the model's own chat template is not used, where it cannot be.
     pub template_passed_over: Option<tokenizer::Error>,
     /// What holds where a request does not say.
+    pub sampling: Sampling,
+}
+
+/// A model that can go on with a text.
+#[derive(Debug)]
+pub struct Writer {
+    /// The weights.
+    pub weights: Weights,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// What holds where nobody says.
     pub sampling: Sampling,
 }
 
@@ -283,6 +297,31 @@ impl Loaded {
         let sampling = outline.located.advice().complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })
+    }
+}
+
+impl Writer {
+    /// Reads weights, tokenizer and sampling defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with what is wrong in which file.
+    pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
+        let tokenizer = read_tokenizer(outline.located.words())?;
+        let sampling = outline.located.advice().complete();
+        let weights = outline.load(progress)?;
+        Ok(Self { weights, tokenizer, sampling })
+    }
+}
+
+impl Located {
+    /// Whether the model can go on with a text alone: it was taught no more, or nothing says how a
+    /// conversation is written for it. What is wrong with its files is told where it is loaded.
+    pub(crate) fn only_writes(&self) -> bool {
+        let has_none = |tokenizer: Tokenizer| {
+            matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
+        };
+        self.only_writes || read_tokenizer(self.words()).is_ok_and(has_none)
     }
 }
 

@@ -200,8 +200,9 @@ mod tests {
     fn every_key_that_is_used_exists_and_every_key_is_used() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
         let mut sources = String::new();
-        for place in ["templates", "src/web/pages", "src/web/static", "src/command/pretrain/report"]
-        {
+        let places = ["templates", "src/web/pages", "src/web/static"];
+        let commands = ["src/command/stage/report", "src/command/story"];
+        for place in places.into_iter().chain(commands) {
             for entry in std::fs::read_dir(format!("{folder}{place}")).expect("the folder") {
                 let path = entry.expect("an entry").path();
                 if path.is_file() {

@@ -6,12 +6,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use artifacts::disk::RealDisk;
+use artifacts::folder::land_bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use training::metrics::{METRICS_FILE, StepMetrics, ValidationMetrics};
 use training::run_folder::{RECIPE_FILE, STAGES};
 
 use crate::command::Failure;
+use crate::terminal::large_for_people;
 
 /// How long the stage is.
 pub(crate) const STAGE_FILE: &str = "stage.json";
@@ -21,6 +24,8 @@ pub(crate) const TIMING_FILE: &str = "timing.jsonl";
 pub(crate) const MESSAGES_FILE: &str = "messages.jsonl";
 /// What the model wrote when it had learned.
 pub(crate) const SAMPLES_FILE: &str = "samples.json";
+/// How long tokenizer and corpus took, in the run's own folder.
+const FOLDER_TIMES_FILE: &str = "times.json";
 /// The most bytes of a file's new lines that are in memory at once; no line is as long.
 const READ_BYTES_MAX: u64 = 1 << 20;
 /// The most messages that are kept, from the last one on.
@@ -60,6 +65,27 @@ pub(crate) struct Message {
 pub(crate) struct Sample {
     pub(crate) prompt: String,
     pub(crate) text: String,
+}
+
+/// How long the folders of a run took that are not trained, in seconds by their names: kept beside
+/// them, as it is another time on every machine.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct FolderTimes(pub(crate) BTreeMap<String, f64>);
+
+impl FolderTimes {
+    /// What is known of a run.
+    pub(crate) fn of(run: &Path) -> Self {
+        let text = artifacts::read_text(&run.join(FOLDER_TIMES_FILE)).ok();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Keeps it; a run does not end because it cannot be kept.
+    pub(crate) fn keep(&self, run: &Path) {
+        if let Ok(json) = serde_json::to_vec_pretty(self) {
+            let _ = land_bytes(&RealDisk, &run.join(FOLDER_TIMES_FILE), &json);
+        }
+    }
 }
 
 /// A stage of a run as its folder tells of it.
@@ -229,13 +255,18 @@ pub(crate) fn figure(count: u64) -> f64 {
     count as f64
 }
 
+/// Seconds of a year of 365 and a quarter days.
+const YEAR_SECONDS: f64 = 31_557_600.0;
+
 /// A time in the unit that fits.
 pub(crate) fn time_for_people(seconds: f64) -> String {
     match seconds {
         ..120.0 => format!("{seconds:.0} s"),
         ..7_200.0 => format!("{:.0} min", seconds / 60.0),
         ..172_800.0 => format!("{:.0} h", seconds / 3_600.0),
-        _ => format!("{:.0} days", seconds / 86_400.0),
+        ..63_072_000.0 => format!("{:.0} days", seconds / 86_400.0),
+        ..315_576_000.0 => format!("{:.1} years", seconds / YEAR_SECONDS),
+        _ => format!("{} years", large_for_people(seconds / YEAR_SECONDS)),
     }
 }
 

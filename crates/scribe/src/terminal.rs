@@ -326,6 +326,55 @@ pub fn count_for_people(count: u64, space: &str) -> String {
     }
 }
 
+/// A large number in words with three digits that count: `175 billion`; `1,024` below a million.
+#[must_use]
+pub fn large_for_people(number: f64) -> String {
+    let (unit, name) = match number {
+        1e18.. => return format!("{number:.2e}"),
+        1e15.. => (1e15, "quadrillion"),
+        1e12.. => (1e12, "trillion"),
+        1e9.. => (1e9, "billion"),
+        1e6.. => (1e6, "million"),
+        _ => return digits_for_people(whole(number)),
+    };
+    let share = number / unit;
+    let decimals = match share {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    format!("{share:.decimals$} {name}")
+}
+
+/// A count with commas between thousands: `1,600`.
+#[must_use]
+pub fn digits_for_people(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// US dollars: `$0.02`, `$1,234`, `$4.93 million`.
+#[must_use]
+pub fn money_for_people(dollars: f64) -> String {
+    match dollars {
+        0.0..0.01 => "less than $0.01".to_owned(),
+        ..100.0 => format!("${dollars:.2}"),
+        _ => format!("${}", large_for_people(dollars)),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below a million")]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
 /// Units with one decimal, rounded half up, without a detour through floating point.
 fn tenths(number: u64, unit: u64) -> String {
     let tenths = (u128::from(number) * 10 + u128::from(unit) / 2) / u128::from(unit);
@@ -358,6 +407,24 @@ mod tests {
         for (count, expected) in counts {
             assert_eq!(count_for_people(count, ""), expected);
         }
+    }
+
+    #[test]
+    fn large_numbers_and_money_are_said_in_words() {
+        for (number, expected) in [
+            (12.4, "12"),
+            (999_999.0, "999,999"),
+            (1_234_567.0, "1.23 million"),
+            (174.6e9, "175 billion"),
+            (5e11, "500 billion"),
+            (3.64e12, "3.64 trillion"),
+            (2e18, "2.00e18"),
+        ] {
+            assert_eq!(large_for_people(number), expected);
+        }
+        let money = [0.0, 0.05, 99.5, 1_234.4, 4_930_000.0].map(money_for_people);
+        let expected = ["less than $0.01", "$0.05", "$99.50", "$1,234", "$4.93 million"];
+        assert_eq!(money, expected);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod gguf;
 mod growth;
 mod json;
 mod json_file;
+mod recent;
 mod split;
 mod template;
 mod tokenizer;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::added::Part;
+use crate::recent::RecentWords;
 use crate::vocabulary::{Kind, Strip, Vocabulary};
 use crate::{Error, SplitRule, gguf, json};
 
@@ -99,11 +100,12 @@ impl Tokenizer {
     /// Appends the tokens of normalized text without added tokens.
     fn encode_plain(&self, text: &str, tokens: &mut Vec<u32>) {
         let vocabulary = &self.inner.vocabulary;
+        let mut recent = RecentWords::new(text.len());
         for word in vocabulary.split.words(text) {
-            match vocabulary.whole_word(word.as_bytes()) {
+            recent.append(word, tokens, |tokens| match vocabulary.whole_word(word.as_bytes()) {
                 Some(token) => tokens.push(token),
                 None => vocabulary.merges.encode_word(word.as_bytes(), tokens),
-            }
+            });
         }
     }
 
@@ -177,13 +179,15 @@ impl Tokenizer {
         &self.inner.vocabulary
     }
 
-    /// The token that chat templates call `bos_token`.
-    pub(crate) fn beginning_in_templates(&self) -> Option<u32> {
+    /// The token that chat templates call `bos_token`, whether or not a text begins with it.
+    #[must_use]
+    pub fn beginning_in_templates(&self) -> Option<u32> {
         self.inner.extras.beginning_in_templates
     }
 
     /// The token that chat templates call `eos_token`.
-    pub(crate) fn end_in_templates(&self) -> Option<u32> {
+    #[must_use]
+    pub fn end_in_templates(&self) -> Option<u32> {
         self.inner.extras.end_in_templates
     }
 

@@ -28,12 +28,24 @@ pub struct Plan {
     pub parameters: u64,
     /// Layers.
     pub layers: usize,
+    /// Numbers of the residual stream.
+    pub width: usize,
+    /// Query heads of a layer.
+    pub heads: usize,
     /// Updates of the weights.
     pub steps: u64,
+    /// Rows of a step.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub row_tokens: u64,
     /// Tokens that are learned from, repetitions included.
     pub tokens: u64,
     /// Floating-point operations, multiplications and additions counted apart.
     pub operations: f64,
+    /// Those of attention among them; the rest are `6 N D` for `N` weights and `D` tokens.
+    pub attention_operations: f64,
+    /// Tokens whose activations are in memory at once: those of a micro-batch.
+    pub micro_tokens: u64,
     /// Bytes that are in memory at once.
     pub memory: Memory,
 }
@@ -41,8 +53,12 @@ pub struct Plan {
 /// Bytes that are in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Weights in f32, their gradients, and the copies that products read.
+    /// Weights in f32.
     pub weights_bytes: u64,
+    /// The copies of weights that products read, one for each direction.
+    pub copies_bytes: u64,
+    /// Gradients in f32.
+    pub gradients_bytes: u64,
     /// What the optimizer remembers.
     pub optimizer_bytes: u64,
     /// What is kept of the forward pass of a micro-batch.
@@ -53,7 +69,13 @@ impl Memory {
     /// All of it.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.weights_bytes + self.optimizer_bytes + self.activations_bytes
+        self.state_bytes() + self.activations_bytes
+    }
+
+    /// What grows with the parameters alone: all but the activations.
+    #[must_use]
+    pub fn state_bytes(&self) -> u64 {
+        self.weights_bytes + self.copies_bytes + self.gradients_bytes + self.optimizer_bytes
     }
 }
 
@@ -73,14 +95,23 @@ impl Plan {
         let tokens = steps * stage.rows as u64 * row_tokens;
         let micro_tokens =
             learner::micro_rows(None, stage.rows, recipe.row_tokens()) as u64 * row_tokens;
+        let attention_operations = attention_operations(&config, tokens, row_tokens);
         Ok(Self {
             parameters: config.parameters(),
             layers: config.layers,
+            width: config.width,
+            heads: config.heads,
             steps,
+            rows: stage.rows,
+            row_tokens,
             tokens,
-            operations: operations(&config, tokens, row_tokens),
+            operations: weight_operations(&config, tokens) + attention_operations,
+            attention_operations,
+            micro_tokens,
             memory: Memory {
-                weights_bytes: weights(&config, stage.precision),
+                weights_bytes: config.parameters() * F32,
+                copies_bytes: copies(&config, stage.precision),
+                gradients_bytes: config.parameters() * F32,
                 optimizer_bytes: optimizer(&config, stage.optimizer),
                 activations_bytes: activations(&config, micro_tokens),
             },
@@ -101,20 +132,23 @@ fn multiplied(config: &Config) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn operations(config: &Config, tokens: u64, row_tokens: u64) -> f64 {
-    let attended = (config.layers * config.query_width()) as f64 * row_tokens as f64;
-    let per_token =
-        OPERATIONS_PER_WEIGHT * multiplied(config) as f64 + OPERATIONS_PER_ATTENDED * attended;
-    per_token * tokens as f64
+fn weight_operations(config: &Config, tokens: u64) -> f64 {
+    OPERATIONS_PER_WEIGHT * multiplied(config) as f64 * tokens as f64
 }
 
-/// Weights, gradients, and both copies of matrices and tables.
-fn weights(config: &Config, precision: Precision) -> u64 {
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn attention_operations(config: &Config, tokens: u64, row_tokens: u64) -> f64 {
+    let attended = (config.layers * config.query_width()) as f64 * row_tokens as f64;
+    OPERATIONS_PER_ATTENDED * attended * tokens as f64
+}
+
+/// Both copies of matrices and tables that products read.
+fn copies(config: &Config, precision: Precision) -> u64 {
     let copy = match precision {
         Precision::F32 => F32,
         Precision::Bf16 => 2,
     };
-    config.parameters() * (2 * F32 + 2 * copy)
+    config.parameters() * 2 * copy
 }
 
 fn optimizer(config: &Config, kind: OptimizerKind) -> u64 {
@@ -137,6 +171,8 @@ fn activations(config: &Config, micro_tokens: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn plan(model: &str, vocabulary: usize, stage: &str) -> Plan {
@@ -159,22 +195,21 @@ mod tests {
         assert_eq!(plan.tokens, 20);
         let per_token = 6.0 * (64.0 + 96.0 + 1_200.0) + 6.0 * 4.0 * 2.0;
         assert!((plan.operations - 20.0 * per_token).abs() < 1e-6, "{}", plan.operations);
+        assert!((plan.attention_operations - 20.0 * 6.0 * 8.0).abs() < 1e-6);
         assert_eq!(plan.memory.optimizer_bytes, plan.parameters * 8);
     }
 
     #[test]
     fn the_largest_model_of_the_story() {
-        let plan = plan(
-            "layers = 96\nwidth = 12288\nheads = 96\nffn_width = 32768\ncontext_tokens = 2048\n\
-             tied_head = true",
-            50_257,
-            "steps = 152588\nrows = 1600",
-        );
-        let billions = plan.parameters / 1_000_000_000;
-        assert_eq!((billions, plan.layers), (174, 96));
-        assert_eq!(plan.tokens / 1_000_000_000, 500);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/plans/gpt-3.5.toml");
+        let plan = Plan::new(&Recipe::read(&path).unwrap()).unwrap();
+        let billions = |count: u64| (count + 500_000_000) / 1_000_000_000;
+        assert_eq!((billions(plan.parameters), plan.layers), (175, 96));
+        assert_eq!(billions(plan.tokens), 500);
         // Brown et al. 2020, table D.1: 3.14e23 for 300 billion tokens, attention left out.
-        let for_300 = plan.operations * 300.0 / 500.0;
-        assert!((3.1e23..3.4e23).contains(&for_300), "{for_300:e}");
+        let for_300 = (plan.operations - plan.attention_operations) * 300.0 / 500.0;
+        assert!((3.13e23..3.15e23).contains(&for_300), "{for_300:e}");
+        // Twelve bytes for each weight and its gradient, eight for what AdamW remembers.
+        assert_eq!(plan.memory.state_bytes(), plan.parameters * 20);
     }
 }

@@ -142,6 +142,25 @@ pub fn newest_model(path: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(None)
 }
 
+/// The newest model of one stage of a run, by the name of its folder in [`STAGES`]; `None` where it
+/// has none yet. Only reads.
+///
+/// # Errors
+///
+/// As [`newest_model`].
+pub fn model_of_stage(run: &Path, stage: &str) -> Result<Option<PathBuf>, Error> {
+    Ok(checkpoints::newest(&RealDisk, &run.join(stage).join(CHECKPOINTS_FOLDER))?)
+}
+
+/// Whether a checkpoint is of pretraining: of a model that goes on with a text, and was never shown
+/// a conversation.
+#[must_use]
+pub fn is_pretrained(checkpoint: &Path) -> bool {
+    let mut folders = checkpoint.ancestors().skip(1).filter_map(Path::file_name);
+    folders.next().is_some_and(|name| name == CHECKPOINTS_FOLDER)
+        && folders.next().is_some_and(|name| name == STAGES[0])
+}
+
 /// Whether something of somebody else's is there.
 fn holds_anything(path: &Path) -> std::io::Result<bool> {
     let mut names = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));

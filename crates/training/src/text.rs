@@ -2,6 +2,7 @@
 //!
 //! Each lands whole in its folder or not at all; one that is there is not made again.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use corpus::deduplicate::DeduplicateOptions;
 use corpus::sources::BadRows;
 use corpus::{BuildOptions, Content, Corpus, Fingerprint, Report, Source, Split, clean};
 use serde_json::json;
-use tokenizer::{SplitRule, Tokenizer, TrainOptions, Trainer};
+use tokenizer::{Conversation, SplitRule, Tokenizer, TrainOptions, Trainer};
 
 use crate::recipe::{CorpusRecipe, Recipe, TokenizerRecipe, ppm};
 use crate::{Error, RunFolder};
@@ -89,6 +90,34 @@ pub fn make_corpus(
     let tokenizer = Tokenizer::from_folder(&run.tokenizer())?;
     let options = build_options(&recipe.corpus, sources, threads);
     Ok(Corpus::build(&options, &tokenizer, &out, &mut |at| progress(TextProgress::Encoding(at)))?)
+}
+
+/// The first conversations of the sources that a corpus holds out: up to so many.
+///
+/// # Errors
+///
+/// Where a source cannot be read.
+pub fn held_out_conversations(
+    recipe: &CorpusRecipe,
+    sources: &[Source],
+    most: usize,
+) -> Result<Vec<Conversation>, Error> {
+    let mut held_out = Vec::new();
+    let mut seen = BTreeSet::new();
+    for source in sources {
+        source.read(BadRows::Counted, &mut |document, _| {
+            let fingerprint = Fingerprint::of(&text_of(&document.content));
+            if let Content::Conversation(conversation) = document.content
+                && held_out.len() < most
+                && Split::of(&fingerprint, ppm(recipe.validation)) == Split::Validation
+                && seen.insert(fingerprint)
+            {
+                held_out.push(conversation);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(held_out)
 }
 
 pub(crate) fn build_options(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use artifacts::checkpoints::Checkpoints;
 use artifacts::disk::RealDisk;
-use corpus::{Corpus, Loader};
+use corpus::{Corpus, Loader, Packing};
 use engine::Device;
 use tokenizer::Tokenizer;
 
@@ -170,6 +170,15 @@ impl Trainer {
             true => Ended::Finished,
             false => Ended::Stopped(self.progress.step),
         })
+    }
+
+    /// Conversations that are cut, because they are longer than a row; texts go on in the next row.
+    #[must_use]
+    pub fn cut_documents(&self) -> u64 {
+        match self.stage.packing {
+            Packing::Stream => 0,
+            Packing::Whole => self.loader.long_documents(),
+        }
     }
 
     /// How many steps there are in all.

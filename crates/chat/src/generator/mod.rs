@@ -317,7 +317,7 @@ impl Shared {
             sampling: request.sampling,
             stop_tokens: self.tokenizer.end_of_turn().to_vec(),
             logprobs: request.logprobs,
-            prompt_logprobs: request.echo && request.logprobs.is_some(),
+            prompt_logprobs: (request.echo && request.logprobs.is_some()).then_some(0),
             prompt: request.prompt,
         };
         match sequence.check(self.vocabulary, context_tokens) {

@@ -291,7 +291,7 @@ impl Live {
             text: TextStream::new(stop),
             tokens_without_text: Vec::new(),
             logprobs: request.logprobs.is_some(),
-            prompt: if request.prompt_logprobs { request.prompt } else { Vec::new() },
+            prompt: if request.prompt_logprobs.is_some() { request.prompt } else { Vec::new() },
             usage,
             tokens: Vec::new(),
         }

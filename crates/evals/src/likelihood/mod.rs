@@ -37,7 +37,7 @@ pub struct Choices {
 }
 
 /// How many tasks a model answers as they are to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answers {
     /// Tasks.
     pub tasks: u64,
@@ -49,6 +49,8 @@ pub struct Answers {
     pub chance: f64,
     /// Choices whose context was cut, because it did not fit into the context window.
     pub cut: u64,
+    /// The natural log-probabilities of the choices of each task.
+    pub logprobs: Vec<Vec<f64>>,
 }
 
 /// A share of tasks.
@@ -149,10 +151,12 @@ fn encode_pair(tokenizer: &Tokenizer, context: &str, choice: &str) -> (Vec<u32>,
 
 /// Counts right answers; `sums` has one number for each choice of each task.
 fn judge(tasks: &[Task], mut sums: &[f64]) -> Answers {
+    let mut logprobs = Vec::new();
     let (mut right, mut right_by_bytes, mut chance) = (0, 0, 0.0);
     for task in tasks {
         let (of_task, rest) = sums.split_at(task.choices.len());
         sums = rest;
+        logprobs.push(of_task.to_vec());
         right += u64::from(greatest(of_task) == task.answer);
         let bytes = task.choices.iter().map(|choice| choice.trim_start().len().max(1));
         let by_bytes: Vec<f64> =
@@ -167,6 +171,7 @@ fn judge(tasks: &[Task], mut sums: &[f64]) -> Answers {
         accuracy_by_bytes: Share::of(right_by_bytes, count),
         chance: chance / count as f64,
         cut: 0,
+        logprobs,
     }
 }
 

@@ -85,7 +85,9 @@ fn answers_are_counted_by_sums_and_by_bytes() {
     ];
     // By bytes: -1 and -0.75; -1 and -0.75; equals, of which the first is taken; -1 and -1.5.
     let sums = [-2.0, -3.0, -2.0, -3.0, -1.0, -1.0, -1.0, -1.0, -2.0, -1.5];
-    let Answers { tasks, accuracy, accuracy_by_bytes, chance, cut } = judge(&tasks, &sums);
+    let Answers { tasks, accuracy, accuracy_by_bytes, chance, cut, logprobs } =
+        judge(&tasks, &sums);
+    assert_eq!(logprobs, [&sums[0..2], &sums[2..4], &sums[4..8], &sums[8..10]]);
     assert_eq!((tasks, cut), (4, 0));
     assert!((accuracy.value - 0.25).abs() < 1e-15);
     assert!((accuracy_by_bytes.value - 0.5).abs() < 1e-15);

@@ -93,14 +93,15 @@ fn bits_are_those_of_the_definition() {
                 }
             }
             let options = batch(3, 32, window);
-            let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+            let reader = Reader::new(&model, &tokenizer, &options);
             let found = reader.bits_per_byte(texts().into_iter().map(Ok), &mut |_| ()).unwrap();
             check(found.figure.bits, nats / std::f64::consts::LN_2);
             assert_eq!(
                 found.figure.bytes,
                 texts().iter().map(|text| text.len() as u64).sum::<u64>()
             );
-            assert_eq!((found.documents, found.changed_documents), (5, 0));
+            assert_eq!((found.documents(), found.changed_documents), (5, 0));
+            check(found.bits_of_documents.iter().sum(), found.figure.bits);
         }
     }
 }
@@ -112,7 +113,7 @@ fn figures_are_the_same_to_the_bit_in_any_batch() {
     let tasks = tasks();
     let found = [(1, 64), (3, 7), (8, 512)].map(|(slots, prefill_chunk)| {
         let options = batch(slots, prefill_chunk, 24);
-        let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+        let reader = Reader::new(&model, &tokenizer, &options);
         let bits = reader.bits_per_byte(texts().into_iter().map(Ok), &mut |_| ()).unwrap();
         (bits.figure.bits.to_bits(), reader.likelihood(&tasks, &mut |_| ()).unwrap())
     });
@@ -125,7 +126,7 @@ fn a_cache_for_a_single_context_is_enough() {
     let (model, tokenizer) = (tiny(), tokenizer());
     let bits = |cache_bytes| {
         let options = BatchOptions { cache_bytes, ..batch(4, 64, 128) };
-        let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+        let reader = Reader::new(&model, &tokenizer, &options);
         reader.bits_per_byte(texts().into_iter().map(Ok), &mut |_| ()).unwrap().figure
     };
     let one = model::MemoryPlan::new(model.outline(), &batch(1, 64, 128)).unwrap().cache_bytes;
@@ -138,7 +139,7 @@ fn no_text_and_no_window_are_no_figure() {
     let (model, tokenizer) = (tiny(), tokenizer());
     let measure = |texts: Vec<Result<String, Error>>, context_tokens| {
         let options = batch(2, 64, context_tokens);
-        let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+        let reader = Reader::new(&model, &tokenizer, &options);
         reader.bits_per_byte(texts.into_iter(), &mut |_| ())
     };
     assert!(matches!(measure(Vec::new(), 64), Err(Error::Empty { .. })));
@@ -198,7 +199,7 @@ fn answers_are_those_of_the_definition() {
             right_by_bytes += f64::from(u8::from(best(&by_bytes.collect::<Vec<_>>()) == answer));
         }
         let options = batch(3, 32, 256);
-        let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+        let reader = Reader::new(&model, &tokenizer, &options);
         let found = reader.choices(&tasks(), &mut |_| ()).unwrap();
         assert_eq!(found.logprobs.len(), all.len());
         found.logprobs.iter().zip(all).for_each(|(&found, expected)| check(found, expected));
@@ -215,7 +216,7 @@ fn a_long_context_is_cut_and_a_long_choice_refused() {
     let _turn = turn();
     let (model, tokenizer) = (tiny(), tokenizer());
     let options = batch(2, 64, 8);
-    let reader = Reader { model: &model, tokenizer: &tokenizer, batch: &options };
+    let reader = Reader::new(&model, &tokenizer, &options);
     let long = "the answer is on Paris and ".repeat(9);
     let found = reader.likelihood(&[task(&long, &[" it", " that"], 0)], &mut |_| ()).unwrap();
     assert_eq!((found.cut, found.accuracy.standard_error), (2, None));

@@ -142,7 +142,9 @@ impl Batch {
         // The last token that is drawn is never fed back.
         let stored_max = if tokens_max > prompt_tokens { tokens_max - 1 } else { prompt_tokens };
         // The last token of the prompt is computed in any case: its logits draw the first token.
-        let reusable = if request.prompt_logprobs { 0 } else { prompt_tokens - 1 };
+        // So is every token whose logits tell the log-probability of the prompt's next one.
+        let computed_from = request.prompt_logprobs.map_or(prompt_tokens, |first| first.max(1));
+        let reusable = computed_from.min(prompt_tokens) - 1;
         let admission = self.pages.admit(&request.prompt[..reusable], stored_max);
         let admission = admission.ok_or(Error::Full)?;
         if let Some((from, to)) = admission.copy {

@@ -20,8 +20,10 @@ pub(super) struct Sequence {
     pub sampler: Sampler,
     pub stop_tokens: Vec<u32>,
     pub logprobs: Option<usize>,
-    /// Log-probabilities of the prompt's second to last token, while they are being computed.
-    pub prompt_logprobs: Option<Vec<TokenLogprob>>,
+    /// The first token of the prompt whose log-probability is wanted; the prompt's length for none.
+    first_logprob: usize,
+    /// Log-probabilities of the prompt's tokens from there on, while they are being computed.
+    pub prompt_logprobs: Vec<TokenLogprob>,
     /// Whether it was said that the prompt is computed.
     pub announced: bool,
 }
@@ -41,6 +43,7 @@ impl Sequence {
         Self {
             id,
             prompt_tokens: prompt.len(),
+            first_logprob: prompt_logprobs.unwrap_or(prompt.len()),
             tokens: prompt,
             stored: cached_tokens,
             cached_tokens,
@@ -49,7 +52,7 @@ impl Sequence {
             sampler,
             stop_tokens,
             logprobs,
-            prompt_logprobs: prompt_logprobs.then(Vec::new),
+            prompt_logprobs: Vec::new(),
             announced: false,
         }
     }
@@ -68,7 +71,7 @@ impl Sequence {
     /// the log-probability of the prompt's next one.
     pub(super) fn wants_logits(&self, position: usize) -> bool {
         let last = position + 1 == self.tokens.len();
-        let next_is_prompt = position + 1 < self.prompt_tokens;
-        (last && !self.is_full()) || (next_is_prompt && self.prompt_logprobs.is_some())
+        let next_is_told = (self.first_logprob..self.prompt_tokens).contains(&(position + 1));
+        (last && !self.is_full()) || next_is_told
     }
 }

@@ -121,9 +121,9 @@ impl Batch {
         if next < sequence.prompt_tokens {
             let (token, count) = (sequence.tokens[next], sequence.logprobs.unwrap_or(0));
             let logprob = sampler::logprob(device, logits, token, count, &mut self.scratch);
-            match (logprob, &mut sequence.prompt_logprobs) {
-                (Some(logprob), Some(logprobs)) => logprobs.push(logprob),
-                _ => self.fail(row, events),
+            match logprob {
+                Some(logprob) => sequence.prompt_logprobs.push(logprob),
+                None => self.fail(row, events),
             }
             return;
         }
@@ -178,7 +178,7 @@ fn announce(sequence: &mut Sequence, events: &mut Vec<Event>) {
         return;
     }
     sequence.announced = true;
-    let logprobs = sequence.prompt_logprobs.take().unwrap_or_default();
+    let logprobs = std::mem::take(&mut sequence.prompt_logprobs);
     let (id, cached_tokens) = (sequence.id, sequence.cached_tokens);
     events.push(Event::Prompt { id, cached_tokens, logprobs });
 }

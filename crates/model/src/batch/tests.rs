@@ -100,7 +100,7 @@ impl Dice {
             sampling,
             stop_tokens: vec![self.below(vocab) as u32],
             logprobs: Some(self.below(4)),
-            prompt_logprobs: self.below(4) == 0,
+            prompt_logprobs: (self.below(4) == 0).then(|| self.below(150)),
         }
     }
 }
@@ -296,7 +296,7 @@ fn prompts_can_be_read_without_a_completion() {
         prompt: (0..80).map(|n| n % 40).collect(),
         max_tokens: 0,
         logprobs: Some(3),
-        prompt_logprobs: true,
+        prompt_logprobs: Some(0),
         ..Default::default()
     };
     batch.add(request.clone()).unwrap();
@@ -314,6 +314,23 @@ fn prompts_can_be_read_without_a_completion() {
         assert_eq!(logprob.token, *token);
         assert_eq!(logprob.alternatives.len(), 3);
         assert!(logprob.logprob <= logprob.alternatives[0].1);
+    }
+    // From a place on: what is before the token that predicts the first of them is not computed
+    // again.
+    let whole = logprobs.clone();
+    for (first, cached) in [(1, 0), (70, 69), (80, 79), (1_000, 79)] {
+        let cached_before = batch.stats().cached_tokens;
+        batch.add(SequenceRequest { prompt_logprobs: Some(first), ..request.clone() }).unwrap();
+        assert_eq!(batch.stats().cached_tokens - cached_before, cached);
+        let mut found = Vec::new();
+        while !batch.is_idle() {
+            for event in batch.step().unwrap() {
+                if let Event::Prompt { logprobs, .. } = event {
+                    found.extend(logprobs);
+                }
+            }
+        }
+        assert_eq!(found, whole[(first - 1).min(79)..], "from {first} on");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use artifacts::shown;
 use clap::{Args, Subcommand};
 use corpus::{Corpus, Split};
 use evals::bits_per_byte::{Measured, Reader};
@@ -15,7 +16,10 @@ use super::plan::{self, SlotsOption};
 use super::progress::Progress;
 use super::{Failure, Session, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
-use crate::loading::{self, Outline, Weights};
+use crate::loading::{self, Located, Outline, Weights};
+
+/// Passages that are read at once where nobody says: as many as `--slots` has by default.
+const EVAL_SLOTS: usize = 8;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -54,6 +58,11 @@ pub struct BitsPerByteOptions {
     /// The tokenizer.json that the corpus was built with [default: the model's]
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     tokenizer: Option<PathBuf>,
+
+    /// The special token before each text, such as <|endoftext|> [default: the one that the model
+    /// wants there; where it wants none, nothing predicts the first token of a text]
+    #[arg(long, value_name = "TOKEN")]
+    begin_with: Option<String>,
 
     #[command(flatten)]
     engine: EngineOptions,
@@ -98,6 +107,8 @@ struct BitsReport<'a> {
     tokens: u64,
     bytes: u64,
     rows: Vec<BitsRow<'a>>,
+    /// The model's bits of each document.
+    bits_of_documents: &'a [f64],
 }
 
 /// The figure of the model, or of a baseline.
@@ -130,6 +141,8 @@ struct Ready {
     weights: Weights,
     tokenizer: Tokenizer,
     batch: BatchOptions,
+    /// The token before every text.
+    beginning: Option<u32>,
 }
 
 /// A model whose weights are not read yet.
@@ -137,6 +150,8 @@ struct Found {
     outline: Outline,
     tokenizer: Tokenizer,
     batch: BatchOptions,
+    /// The token before every text.
+    beginning: Option<u32>,
 }
 
 impl Found {
@@ -146,29 +161,49 @@ impl Found {
         slots: &SlotsOption,
     ) -> Result<Self, Failure> {
         let located = models::locate(session, engine)?;
-        let outline = models::outline(&located, engine)?;
+        Self::of(&located, engine, slots.slots.get())
+    }
+
+    fn of(located: &Located, engine: &EngineOptions, slots: usize) -> Result<Self, Failure> {
+        let outline = models::outline(located, engine)?;
         let tokenizer = loading::read_tokenizer(located.words());
-        let tokenizer = tokenizer.map_err(|error| models::cannot_use(&located, error))?;
-        let batch = outline.batch_options(engine, slots.slots.get())?;
-        Ok(Self { outline, tokenizer, batch })
+        let tokenizer = tokenizer.map_err(|error| models::cannot_use(located, error))?;
+        let batch = outline.batch_options(engine, slots)?;
+        let beginning = tokenizer.beginning_of_text();
+        Ok(Self { outline, tokenizer, batch, beginning })
+    }
+
+    /// The same, with a special token by its name before every text.
+    fn begin_with(mut self, name: Option<&str>) -> Result<Self, Failure> {
+        if let Some(name) = name {
+            let unknown = || {
+                let message = format!("the model has no special token `{}`", shown(name));
+                Failure::usage(message, "see `scribe tokenizer show` and `scribe models show`")
+            };
+            self.beginning = Some(self.tokenizer.special(name).ok_or_else(unknown)?);
+        }
+        Ok(self)
     }
 
     fn load(self, session: &mut Session) -> Result<Ready, Failure> {
         plan::check_memory(&mut session.terminal, &self.outline, &self.batch)?;
         let weights = models::load(session, self.outline, Outline::load)?;
-        Ok(Ready { weights, tokenizer: self.tokenizer, batch: self.batch })
+        let Self { tokenizer, batch, beginning, .. } = self;
+        Ok(Ready { weights, tokenizer, batch, beginning })
     }
 }
 
 impl Ready {
     fn reader(&self) -> Reader<'_> {
-        Reader { model: &self.weights.model, tokenizer: &self.tokenizer, batch: &self.batch }
+        let reader = Reader::new(&self.weights.model, &self.tokenizer, &self.batch);
+        Reader { beginning: self.beginning, ..reader }
     }
 }
 
 fn bits_per_byte(session: &mut Session, options: &BitsPerByteOptions) -> Result<(), Failure> {
     // What is wrong with the text shows before the weights are read.
-    let found = Found::new(session, &options.engine, &options.slots)?;
+    let found = Found::new(session, &options.engine, &options.slots)?
+        .begin_with(options.begin_with.as_deref())?;
     let (ready, measured, baselines) = match &options.what {
         What { corpus: Some(path), .. } => {
             let corpus = open_corpus(path)?;
@@ -193,6 +228,30 @@ fn bits_per_byte(session: &mut Session, options: &BitsPerByteOptions) -> Result<
         }
     };
     show_bits(session, &ready, &measured, &baselines)
+}
+
+/// Bits per byte of the held-out texts of a corpus under a model and under the baselines; `None`
+/// where nothing is held out. The corpus was built with the model's tokenizer.
+pub(super) fn held_out(
+    session: &mut Session,
+    located: &Located,
+    engine: &EngineOptions,
+    corpus: &Path,
+) -> Result<Option<Vec<(String, BitsPerByte)>>, Failure> {
+    let corpus = open_corpus(corpus)?;
+    if corpus.facts().validation.tokens == 0 {
+        return Ok(None);
+    }
+    let found = Found::of(located, engine, EVAL_SLOTS)?;
+    let tokenizer = found.tokenizer.clone();
+    let texts = Texts::new(&corpus, &tokenizer).map_err(cannot_measure)?;
+    let ready = found.load(session)?;
+    let bytes = texts.bytes(Split::Validation)?;
+    let measured = measure(session, &ready, bytes, texts.of(Split::Validation)?)?;
+    let mut figures = vec![(located.name.clone(), measured.figure)];
+    let baselines = baselines(session, &texts)?.into_iter();
+    figures.extend(baselines.map(|(name, figure)| (name.to_owned(), figure)));
+    Ok(Some(figures))
 }
 
 /// A corpus that is there.
@@ -242,7 +301,8 @@ fn measure(
     if measured.changed_documents > 0 {
         session.terminal.warn(format_args!(
             "in {} of {} documents the model's tokens stand for a text that is a little different",
-            measured.changed_documents, measured.documents
+            measured.changed_documents,
+            measured.documents()
         ));
     }
     Ok(measured)
@@ -270,7 +330,7 @@ fn show_bits(
     };
     let mut rows = vec![row(name, &measured.figure)];
     rows.extend(baselines.iter().map(|(name, figure)| row(name, figure)));
-    let Measured { figure, documents, tokens, .. } = *measured;
+    let (documents, Measured { figure, tokens, .. }) = (measured.documents(), measured);
     let (bytes, window_tokens) = (figure.bytes, ready.reader().window()?);
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
@@ -280,9 +340,10 @@ fn show_bits(
             model: name,
             window_tokens,
             documents,
-            tokens,
+            tokens: *tokens,
             bytes,
             rows,
+            bits_of_documents: &measured.bits_of_documents,
         })?;
         return Ok(());
     }

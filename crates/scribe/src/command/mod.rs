@@ -19,6 +19,7 @@ mod progress;
 mod serve;
 mod sft;
 mod stage;
+mod story;
 mod tokenizer;
 mod watch;
 
@@ -100,6 +101,8 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
+    /// From raw text to a model that answers, in one command, with a report card
+    Story(story::StoryOptions),
     /// Watch a run of training as it goes
     Watch(watch::WatchOptions),
     /// Measure how good a model is
@@ -108,7 +111,7 @@ pub enum Command {
     /// Measure how fast a model reads, writes and is served
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Print how much memory a model will take, without loading it
+    /// Print what a model will take: memory to run it, time and money to train it
     Plan(plan::PlanOptions),
     /// Check this machine, and say what to do about each finding
     Doctor(doctor::DoctorOptions),
@@ -176,6 +179,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
+        Command::Story(options) => story::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
         Command::Eval(command) => eval::run(&mut session, &command),
         Command::Bench(command) => bench::run(&mut session, command),

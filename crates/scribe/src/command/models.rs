@@ -6,10 +6,12 @@ use clap::{Args, Subcommand};
 use model::adapter::CONFIG_FILE;
 use serde::Serialize;
 use tokenizer::ChatFormat;
+use training::run_folder::{self, RECIPE_FILE};
 
+use super::pretrain::samples;
 use super::progress::Progress;
 use super::{Failure, Session, export};
-use crate::config::{AdapterArguments, ChatFormatOption, EngineOptions};
+use crate::config::{AdapterArguments, ChatFormatOption, EngineOptions, RunOptions, StageName};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
@@ -138,6 +140,17 @@ pub(super) fn locate(session: &mut Session, options: &EngineOptions) -> Result<L
     locate_with(session, options.model.as_deref(), &options.adapter)
 }
 
+/// The model that is asked for by --run, else by --model, with its adapter.
+pub(super) fn locate_any(
+    session: &mut Session,
+    run: &RunOptions,
+    options: &EngineOptions,
+) -> Result<Located, Failure> {
+    let Some(folder) = &run.run else { return locate(session, options) };
+    let located = locate_run(session, folder, run.stage)?;
+    beside(located, &options.adapter)
+}
+
 /// Finds the model that is asked for and the adapter that belongs to it, fetching the model if it
 /// is one of the catalogue.
 pub(super) fn locate_with(
@@ -145,41 +158,48 @@ pub(super) fn locate_with(
     asked: Option<&str>,
     options: &AdapterArguments,
 ) -> Result<Located, Failure> {
-    let mut located = match (&options.adapter, asked) {
-        (None, asked) => locate_model(session, asked)?,
-        (Some(adapter), None) => locate_model(session, Some(&adapter.to_string_lossy()))?,
-        (Some(adapter), Some(_)) => {
-            let located = locate_model(session, asked)?;
-            if located.adapter.is_some() {
-                return Err(Failure::usage(
-                    format!("{} has an adapter already", located.name),
-                    "leave out --adapter, or name the model that both were made for",
-                ));
-            }
-            let folder = Some(LocatedAdapter { folder: adapter_folder(adapter)?, merged: false });
-            Located { adapter: folder, sha256: None, ..located }
+    match (&options.adapter, asked) {
+        (Some(adapter), None) => {
+            let located = locate_model(session, Some(&adapter.to_string_lossy()))?;
+            computed(located, options)
         }
-    };
-    match (&mut located.adapter, options.merge_adapter || options.adapter.is_some()) {
-        (Some(adapter), _) => adapter.merged = options.merge_adapter,
-        (None, false) => {}
-        (None, true) => {
-            let name = options
-                .adapter
-                .as_deref()
-                .map_or(located.name.clone(), |path| path.display().to_string());
+        _ => beside(locate_model(session, asked)?, options),
+    }
+}
+
+/// A model with the adapter that options name, if they do.
+fn beside(located: Located, options: &AdapterArguments) -> Result<Located, Failure> {
+    let Some(adapter) = &options.adapter else { return computed(located, options) };
+    if located.adapter.is_some() {
+        return Err(Failure::usage(
+            format!("{} has an adapter already", located.name),
+            "leave out --adapter, or name the model that both were made for",
+        ));
+    }
+    let adapter = Some(LocatedAdapter { folder: adapter_folder(adapter)?, merged: false });
+    computed(Located { adapter, sha256: None, ..located }, options)
+}
+
+/// A model whose adapter is merged or not, as options say.
+fn computed(mut located: Located, options: &AdapterArguments) -> Result<Located, Failure> {
+    let asked = options.merge_adapter || options.adapter.is_some();
+    match &mut located.adapter {
+        Some(adapter) => adapter.merged = options.merge_adapter,
+        None if asked => {
+            let path = options.adapter.as_deref().map(|path| path.display().to_string());
             return Err(Failure::usage(
-                format!("`{name}` has no adapter"),
+                format!("`{}` has no adapter", path.unwrap_or(located.name)),
                 "name a folder with adapter_config.json, or a run that made one",
             ));
         }
+        None => {}
     }
     Ok(located)
 }
 
 /// The folder of an adapter: itself, or the newest checkpoint of a run.
 fn adapter_folder(path: &Path) -> Result<PathBuf, Failure> {
-    let folder = training::run_folder::newest_model(path)?.unwrap_or_else(|| path.to_owned());
+    let folder = run_folder::newest_model(path)?.unwrap_or_else(|| path.to_owned());
     if is_adapter(&folder) {
         return Ok(folder);
     }
@@ -195,7 +215,13 @@ fn is_adapter(folder: &Path) -> bool {
 
 /// Finds a model, or an adapter and the model that it says it belongs to.
 pub(super) fn locate_model(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
-    let (name, folder) = match find(session, asked)? {
+    let place = find(session, asked)?;
+    with_base(session, place)
+}
+
+/// What was found, with the model that it says it lies beside if it is an adapter.
+fn with_base(session: &mut Session, place: Place) -> Result<Located, Failure> {
+    let (name, folder) = match place {
         Place::Model(located) => return Ok(located),
         Place::Adapter { name, folder } => (name, folder),
     };
@@ -238,7 +264,8 @@ fn find(session: &mut Session, asked: Option<&str>) -> Result<Place, Failure> {
         [file] => Some(file.sha256.clone()),
         _ => None,
     };
-    Ok(Place::Model(Located { name, path: installed.path(), adapter: None, sampling, sha256 }))
+    let (path, adapter) = (installed.path(), None);
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256, only_writes: false }))
 }
 
 fn find_path(catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
@@ -248,17 +275,8 @@ fn find_path(catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
             "check the path, or name a model from `scribe models list`",
         ));
     }
-    if let Some(checkpoint) = training::run_folder::newest_model(path)? {
-        // A run is called by its own name, whatever its newest checkpoint is called.
-        let run = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
-        let name = name.to_lowercase();
-        if is_adapter(&checkpoint) {
-            return Ok(Place::Adapter { name, folder: checkpoint });
-        }
-        let sampling = SamplingDefaults::default();
-        let (path, adapter) = (checkpoint, None);
-        return Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None }));
+    if let Some(checkpoint) = run_folder::newest_model(path)? {
+        return Ok(place_of(path, checkpoint));
     }
     if is_adapter(path) {
         let folder = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -278,7 +296,80 @@ fn find_path(catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
     // A model of the catalogue is advised alike, however it came here.
     let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
     let (path, adapter) = (absolute, None);
-    Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None }))
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes: false }))
+}
+
+/// Finds a model of a run: that of a stage, or the newest.
+fn locate_run(
+    session: &mut Session,
+    run: &Path,
+    stage: Option<StageName>,
+) -> Result<Located, Failure> {
+    let shown = run.display();
+    if !run.join(RECIPE_FILE).is_file() {
+        return Err(Failure::not_found(
+            format!("`{shown}` holds no run"),
+            format!(
+                "name the folder that was given as --run, or make one: scribe story RECIPE --run \
+                 {shown}"
+            ),
+        ));
+    }
+    let model = |stage: StageName| run_folder::model_of_stage(run, stage.folder());
+    let found = match stage {
+        Some(stage) => model(stage)?,
+        None => run_folder::newest_model(run)?,
+    };
+    if let Some(checkpoint) = found {
+        return checkpoint_of(session, run, checkpoint);
+    }
+    let mut there = Vec::new();
+    for stage in StageName::ALL {
+        if model(stage)?.is_some() {
+            there.push(stage.name());
+        }
+    }
+    let message = match stage {
+        Some(stage) => format!("the stage {} of `{shown}` has no model yet", stage.name()),
+        None => format!("no stage of `{shown}` has a model yet"),
+    };
+    let command = match stage {
+        Some(StageName::Sft) => "sft",
+        _ => "pretrain",
+    };
+    let make = format!("`scribe {command} RECIPE --run {shown}` makes it");
+    let hint = match there.as_slice() {
+        [] => make,
+        there => format!("{make}; there is --stage {}", there.join(", ")),
+    };
+    Err(Failure::not_found(message, hint))
+}
+
+/// A checkpoint of a run, with the model that it lies beside if it is an adapter.
+pub(super) fn checkpoint_of(
+    session: &mut Session,
+    run: &Path,
+    checkpoint: PathBuf,
+) -> Result<Located, Failure> {
+    let place = place_of(run, checkpoint);
+    with_base(session, place)
+}
+
+/// A checkpoint of a run, which is called by the run's name, whatever its own is.
+fn place_of(run: &Path, checkpoint: PathBuf) -> Place {
+    let run = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
+    let name = name.to_lowercase();
+    if is_adapter(&checkpoint) {
+        return Place::Adapter { name, folder: checkpoint };
+    }
+    let only_writes = run_folder::is_pretrained(&checkpoint);
+    let sampling = match only_writes {
+        true => samples::advice(),
+        false => SamplingDefaults::default(),
+    };
+    let (path, adapter) = (checkpoint, None);
+    Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes })
 }
 
 /// Looks at a model without reading its weights.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::plan::{self, SlotsOption};
 use super::{Failure, Session, models};
-use crate::config::{ChatFormatOption, EngineOptions};
+use crate::config::{ChatFormatOption, EngineOptions, RunOptions};
 use crate::loading::Loaded;
 use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
 
@@ -33,10 +33,12 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// Where to listen, who may ask, and with which model.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  scribe serve\n  scribe serve --model \
+#[command(
+    after_help = "Examples:\n  scribe serve\n  scribe serve --run runs/tiny\n  scribe serve --model \
                         qwen2.5-coder-0.5b-instruct --address 127.0.0.1:9000\n  \
                         SCRIBE_API_KEY=$(openssl rand -hex 32) scribe serve --address 0.0.0.0:8080 \
-                        --allow-host chat.example.org")]
+                        --allow-host chat.example.org"
+)]
 pub struct ServeOptions {
     /// Address to listen on; one that others can reach needs a key
     #[arg(long, env = "SCRIBE_ADDRESS", default_value = super::DEFAULT_ADDRESS,
@@ -83,6 +85,9 @@ pub struct ServeOptions {
 
     #[command(flatten)]
     engine: EngineOptions,
+
+    #[command(flatten)]
+    run: RunOptions,
 
     #[command(flatten)]
     format: ChatFormatOption,
@@ -148,7 +153,14 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
 
 /// The model behind its queue; its memory plan is told on the way.
 fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
-    let located = models::locate(session, &options.engine)?;
+    let located = models::locate_any(session, &options.run, &options.engine)?;
+    if located.only_writes {
+        session.terminal.warn(format_args!(
+            "{} has learned to write, not to answer: /v1/completions goes on with a text; for the \
+             chat, teach it with `scribe sft`",
+            located.name
+        ));
+    }
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     plan::tell(&mut session.terminal, &outline, &batch)?;

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use engine::Device;
+use corpus::Source;
 use serde::Serialize;
 use training::fine_tune::{self, Base};
 use training::recipe::AnyRecipe;
 use training::{RunFolder, Stage};
 
-use super::stage::{self, Outcome, StageArguments, TextShow};
+use super::stage::report::{self, Subject};
+use super::stage::{self, Outcome, StageArguments, TextShow, Work};
 use super::{Failure, Session, models};
 use crate::loading;
 
@@ -45,6 +46,16 @@ struct Report<'a> {
     /// Nats for a token of held-out answers, before and after; absent where nothing is held out.
     validation_loss_before: Option<f64>,
     validation_loss: Option<f64>,
+    /// A page about it, if it could be written.
+    report: Option<&'a Path>,
+}
+
+/// What fine-tuning leaves.
+#[derive(Debug)]
+pub(super) struct FineTuned {
+    pub(super) outcome: Outcome,
+    /// A page about it, if it could be written.
+    pub(super) report: Option<PathBuf>,
 }
 
 /// Teaches.
@@ -52,28 +63,42 @@ pub(super) fn run(session: &mut Session, options: &SftOptions) -> Result<(), Fai
     let recipe =
         AnyRecipe::read(&options.recipe).map_err(|error| stage::refused(&options.recipe, error))?;
     let (_, conversations, _) = recipe.fine_tune()?;
-    let device = Device::cpu(&options.stage.device.options())?;
     let sources = stage::sources(session, conversations)?;
     let run = RunFolder::open(&options.run, &recipe.begin_toml())?;
-    let (name, path) = base(session, &run, &recipe)?;
-    let tokenizer = loading::read_tokenizer(&path)?;
-    let context_tokens =
-        model::Outline::read(&device, &model::Source::detect(&path))?.config().context_tokens;
-    let base = Base { name: &name, path: &path, tokenizer: &tokenizer, context_tokens };
-    let threads = stage::threads(&device);
-    let mut show = TextShow::new(session, 0);
-    let report =
-        fine_tune::prepare(&run, &recipe, &base, sources, threads, &mut |at| show.show(at))?;
-    show.tell(&report, &run.fine_tuned_corpus());
-    let work = Stage::fine_tune(&run, &recipe, &base)?;
-    let outcome = stage::train(session, "fine-tuning", work, &device, &options.stage)?;
-    tell(session, &options.run, &outcome)?;
-    if outcome.finished {
+    let command =
+        format!("scribe sft {} --run {}", options.recipe.display(), options.run.display());
+    let work = Work::new(session, &options.stage, &command)?;
+    let made = make(session, &run, &recipe, sources, &work)?;
+    tell(session, &options.run, &made)?;
+    if made.outcome.finished {
         return Ok(());
     }
-    let (recipe, run) = (options.recipe.display(), options.run.display());
-    let command = format!("scribe sft {recipe} --run {run}");
-    Err(stage::tell_stopped(session, &outcome, &command))
+    Err(stage::tell_stopped(session, &made.outcome, &command))
+}
+
+/// Makes what is not there of tokenizer, corpus and model, with a page.
+pub(super) fn make(
+    session: &mut Session,
+    run: &RunFolder,
+    recipe: &AnyRecipe,
+    sources: Vec<Source>,
+    work: &Work<'_>,
+) -> Result<FineTuned, Failure> {
+    let (name, path) = base(session, run, recipe)?;
+    let tokenizer = loading::read_tokenizer(&path)?;
+    let context_tokens =
+        model::Outline::read(&work.device, &model::Source::detect(&path))?.config().context_tokens;
+    let base = Base { name: &name, path: &path, tokenizer: &tokenizer, context_tokens };
+    let mut show = TextShow::new(session, 0);
+    let report =
+        fine_tune::prepare(run, recipe, &base, sources, work.threads(), &mut |at| show.show(at))?;
+    show.tell(&report, &run.fine_tuned_corpus());
+    let stage = Stage::fine_tune(run, recipe, &base)?;
+    let subject = Subject::of_fine_tuning(run, recipe, stage.row_tokens)?;
+    let outcome = stage::train(session, "fine-tuning", stage, work);
+    // A run that failed has a page, too: it shows where.
+    let report = report::tell(session, &subject, work.arguments.language);
+    Ok(FineTuned { outcome: outcome?, report })
 }
 
 /// The checkpoint that is taught, and what an adapter beside it is to call it.
@@ -103,7 +128,8 @@ fn base(
 }
 
 /// Says what was made.
-fn tell(session: &mut Session, run: &Path, outcome: &Outcome) -> Result<(), Failure> {
+fn tell(session: &mut Session, run: &Path, made: &FineTuned) -> Result<(), Failure> {
+    let FineTuned { outcome, report } = made;
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
         terminal.json(&Report {
@@ -112,6 +138,7 @@ fn tell(session: &mut Session, run: &Path, outcome: &Outcome) -> Result<(), Fail
             outcome,
             validation_loss_before: outcome.before.map(|look| look.loss),
             validation_loss: outcome.validation.map(|look| look.loss),
+            report: report.as_deref(),
         })?;
     } else if let (true, Some(model)) = (outcome.finished, &outcome.model) {
         if let (Some(before), Some(after)) = (outcome.before, outcome.validation) {

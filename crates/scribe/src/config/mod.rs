@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args};
+use training::run_folder::STAGES;
 
 use crate::terminal::{ColorChoice, TerminalOptions};
 
@@ -106,6 +107,50 @@ pub struct AdapterArguments {
     #[arg(long, env = "SCRIBE_MERGE_ADAPTER", value_parser = truth, hide_env_values = true,
           help_heading = ENGINE)]
     pub merge_adapter: bool,
+}
+
+/// Options about a model that a run has made.
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// The folder of a run: the newest model in it, in place of --model
+    #[arg(long, value_name = "DIR", help_heading = ENGINE)]
+    pub run: Option<PathBuf>,
+
+    /// A stage of the run [default: the newest]
+    #[arg(long, value_enum, value_name = "STAGE", requires = "run", help_heading = ENGINE)]
+    pub stage: Option<StageName>,
+}
+
+/// The stages of a run that leave a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StageName {
+    /// It writes: it goes on with any text
+    Pretrained,
+    /// It answers
+    Sft,
+}
+
+impl StageName {
+    /// All of them, in their order.
+    pub const ALL: [Self; 2] = [Self::Pretrained, Self::Sft];
+
+    /// Its folder in a run.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Pretrained => STAGES[0],
+            Self::Sft => STAGES[1],
+        }
+    }
+
+    /// What people type for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrained => "pretrained",
+            Self::Sft => "sft",
+        }
+    }
 }
 
 /// The option of the commands that write conversations.

@@ -46,6 +46,9 @@ async fn pieces_are_shown_on_demand() {
 async fn a_client_finds_the_special_tokens_by_name() {
     let (app, _) = app(&Setup::default());
     let info = get(&app, "/tokenizer_info").await.good();
+    let name = |token: Option<u32>| token.map(|token| tokenizer().token_text(token));
+    assert_eq!(info["eos_token"], json!(name(tokenizer().end_in_templates())));
+    assert_eq!(info["bos_token"], json!(name(tokenizer().beginning_in_templates())));
     let end = info["eos_token"].as_str().unwrap();
     let answer = post(&app, "/tokenize", &json!({ "content": end })).await.good();
     assert_eq!(answer["tokens"], json!([tokenizer().special(end).unwrap()]));

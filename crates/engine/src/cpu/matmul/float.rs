@@ -5,6 +5,7 @@
 //! Operands of a tile lie as `[k][row]`.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::kernels::{Columns, Kernels, PAIR_BYTES, Scratch, with_scratch};
 use super::{PanelOutput, Product, Tiling};
@@ -35,14 +36,12 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
         Form::Pairs => columns.div_ceil(2),
     };
     let write = match form {
-        Form::Single => write_f32,
-        Form::Split => write_split,
-        Form::Pairs => write_pairs,
+        Form::Single => write_singles,
+        Form::Split => |x: &Tensor, rows, slot: &mut [f32]| for_rows(x, rows, slot, write_split),
+        Form::Pairs => |x: &Tensor, rows, slot: &mut [f32]| for_rows(x, rows, slot, write_pairs),
     };
     let mut values = VALUES.take();
-    product.pack_rows(tiling, depth, &mut values, |x, slot, row, rows| {
-        write(x, &mut slot[row..], rows);
-    });
+    product.pack_rows(tiling, depth, &mut values, |rows, slot| write(product.x, rows, slot));
     product.for_panels(out, tiling, depth * size_of::<f32>(), |index, out| {
         let panel = Panel { dtype, form, depth, bytes: product.part.panels_from(index) };
         with_scratch(|scratch| multiply(kernels, &panel, &values, scratch, out));
@@ -61,9 +60,47 @@ enum Form {
     Pairs,
 }
 
-fn write_f32(x: &[f32], slot: &mut [f32], step: usize) {
-    for (value, x) in slot.iter_mut().step_by(step).zip(x) {
-        *value = *x;
+/// Rows that are turned over at once: squares of so many values stay in registers.
+const TURNED: usize = 4;
+
+fn write_singles(x: &Tensor, rows: Range<usize>, slot: &mut [f32]) {
+    let step = rows.len();
+    let single = rows.start + step / TURNED * TURNED;
+    for first in (rows.start..single).step_by(TURNED) {
+        let four = std::array::from_fn(|i| x.row(first + i));
+        write_four(four, &mut slot[first - rows.start..], step);
+    }
+    for row in single..rows.end {
+        let own = slot[row - rows.start..].iter_mut().step_by(step);
+        own.zip(x.row(row)).for_each(|(value, x)| *value = *x);
+    }
+}
+
+fn write_four(rows: [&[f32]; TURNED], slot: &mut [f32], step: usize) {
+    let squares = rows.map(|row| row.as_chunks::<TURNED>().0);
+    let rests = rows.map(|row| row.as_chunks::<TURNED>().1);
+    for k in 0..squares[0].len() {
+        let square = squares.map(|row| row[k]);
+        for column in 0..TURNED {
+            let values = square.map(|row| row[column]);
+            slot[(k * TURNED + column) * step..][..TURNED].copy_from_slice(&values);
+        }
+    }
+    let first = squares[0].len() * TURNED;
+    for k in 0..rests[0].len() {
+        slot[(first + k) * step..][..TURNED].copy_from_slice(&rests.map(|row| row[k]));
+    }
+}
+
+/// Runs `write(x, slot, step)` for each row, whose own values lie at multiples of `step`.
+fn for_rows(
+    x: &Tensor,
+    rows: Range<usize>,
+    slot: &mut [f32],
+    write: impl Fn(&[f32], &mut [f32], usize),
+) {
+    for (place, row) in rows.clone().enumerate() {
+        write(x.row(row), &mut slot[place..], rows.len());
     }
 }
 

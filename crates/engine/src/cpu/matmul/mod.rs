@@ -81,14 +81,14 @@ impl Product<'_> {
         }
     }
 
-    /// Writes the operands of all rows, tile by tile in slots of equal size:
-    /// `write(x, slot, row, rows)` puts the `row_len` operands of one of a tile's rows into its slot.
+    /// Writes the operands of all rows, tile by tile in slots of equal size: `write(rows, slot)` puts
+    /// the `row_len` operands of each of a tile's rows into its slot.
     fn pack_rows<T: Copy + Default + Send>(
         &self,
         tiling: Tiling,
         row_len: usize,
         packed: &mut Vec<T>,
-        write: impl Fn(&[f32], &mut [T], usize, usize) + Sync,
+        write: impl Fn(Range<usize>, &mut [T]) + Sync,
     ) {
         let slot_len = tiling.tile_rows * row_len;
         let len = tiling.count * slot_len;
@@ -97,10 +97,7 @@ impl Product<'_> {
         let task_tiles = task_tiles.max(PACK_ROWS.div_ceil(tiling.tile_rows));
         self.device.pool().for_chunks(&mut packed[..len], task_tiles * slot_len, |task, slots| {
             for (i, slot) in slots.chunks_exact_mut(slot_len).enumerate() {
-                let rows = tiling.tile(task * task_tiles + i);
-                for (r, row) in rows.clone().enumerate() {
-                    write(self.x.row(row), slot, r, rows.len());
-                }
+                write(tiling.tile(task * task_tiles + i), slot);
             }
         });
     }

@@ -35,8 +35,11 @@ pub(super) fn run<K: Kernels>(product: &Product<'_>, kernels: K, out: &mut Tenso
     let blocks = product.x.columns() / BLOCK;
     let mut records = RECORDS.take();
     let words = blocks * RECORD;
-    product.pack_rows(tiling, words, &mut records, |x, slot, row, rows| {
-        kernels.quantize(x, form, &mut slot[row * RECORD..], rows * RECORD);
+    product.pack_rows(tiling, words, &mut records, |rows, slot| {
+        for (place, row) in rows.clone().enumerate() {
+            let records = &mut slot[place * RECORD..];
+            kernels.quantize(product.x.row(row), form, records, rows.len() * RECORD);
+        }
     });
     product.for_panels(out, tiling, words * size_of::<i32>(), |index, out| {
         let panel = Panel { dtype, layout, form, blocks, bytes: product.part.panels_from(index) };

@@ -11,9 +11,10 @@ use clap::Args;
 
 use super::{Exit, Failure, Session, input, models};
 use crate::config::sampling::SamplingOptions;
-use crate::config::{ChatFormatOption, EngineOptions};
+use crate::config::{ChatFormatName, ChatFormatOption, EngineOptions, RunOptions};
+use crate::loading::Writer;
 use crate::random;
-use turns::{Ended, Talk};
+use turns::{Ended, Speaker, Talk};
 
 /// Longest text that is read from standard input.
 const STDIN_BYTES_MAX: u64 = 1 << 20;
@@ -21,7 +22,7 @@ const STDIN_BYTES_MAX: u64 = 1 << 20;
 /// What to say, and to whom.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe chat\n  scribe chat -p \"Write a haiku about \
-                        rust\"\n  cat notes.txt | scribe chat -p \"Summarize:\"\n  echo \"What is \
+                        rust\"\n  scribe chat --run runs/tiny\n  cat notes.txt | scribe chat -p \"Summarize:\"\n  echo \"What is \
                         a token?\" | scribe chat --system \"Answer briefly\" --json\n\nA sampling value \
                         that no option gives is the model's own: from generation_config.json \
                         beside its weights, else from the catalogue, else one that changes \
@@ -43,6 +44,9 @@ pub struct ChatOptions {
 
     #[command(flatten)]
     engine: EngineOptions,
+
+    #[command(flatten)]
+    run: RunOptions,
 
     #[command(flatten)]
     format: ChatFormatOption,
@@ -69,20 +73,37 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         ));
     }
     options.sampling.check()?;
-    let located = models::locate(session, &options.engine)?;
+    let located = models::locate_any(session, &options.run, &options.engine)?;
+    let only_writes = options.format.chat_format == ChatFormatName::Auto && located.only_writes();
+    if only_writes && options.system.is_some() {
+        return Err(Failure::usage(
+            format!("{} has learned to write, not to follow instructions", located.name),
+            "leave --system out, or teach it to answer with `scribe sft`",
+        ));
+    }
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, 1)?;
     super::plan::check_memory(&mut session.terminal, &outline, &batch)?;
-    let loaded = models::load_to_chat(session, outline, options.format)?;
-    let sampling = options.sampling.over(&loaded.sampling, random::seed());
-    sampling.check(loaded.weights.model.config().vocab)?;
+    let speaker = match only_writes {
+        true => Speaker::writing(models::load(session, outline, Writer::load)?),
+        false => Speaker::answering(models::load_to_chat(session, outline, options.format)?),
+    };
+    let sampling = options.sampling.over(&speaker.sampling, random::seed());
+    sampling.check(speaker.model.config().vocab)?;
     let generator = Generator::start(
-        loaded.weights.model.clone(),
-        loaded.tokenizer.clone(),
+        speaker.model.clone(),
+        speaker.tokenizer.clone(),
         GeneratorOptions { batch, queue: 1 },
     )?;
     session.terminal.detail(format_args!("{}, seed {}", located.name, sampling.seed));
-    let mut talk = Talk::new(generator, &loaded, sampling, options)?;
+    if only_writes {
+        session.terminal.note(format_args!(
+            "{} has learned to write, not to answer: it goes on with what you type; `scribe sft` \
+             teaches it to answer",
+            located.name
+        ));
+    }
+    let mut talk = Talk::new(generator, speaker, sampling, options)?;
     match once {
         Some(text) => {
             talk.say(text.trim_end_matches('\n').to_owned());

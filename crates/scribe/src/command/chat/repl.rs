@@ -105,6 +105,9 @@ fn react(
                     talk.forget();
                     terminal.note("a new conversation");
                 }
+                ChatCommand::System(_) if !talk.answers() => {
+                    terminal.note("this model goes on with a text and follows no instructions");
+                }
                 ChatCommand::System(text) => {
                     talk.set_system(&text);
                     terminal.note(if text.is_empty() { "no instructions" } else { "noted" });

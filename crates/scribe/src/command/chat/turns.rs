@@ -1,26 +1,32 @@
 //! The conversation in the terminal: what was said, the next answer, and stopping it.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::chat::context::Overflow;
 use ::chat::turn::{Prepared, Turn};
-use ::chat::{Event, Generator, Sampling, StopReason, Usage};
+use ::chat::{Event, GenerationRequest, Generator, Sampling, StopReason, Usage};
+use model::Model;
 use serde::Serialize;
 use tokenizer::{ChatFormat, Conversation, Message, Role, Tokenizer};
 
 use super::super::Failure;
 use super::ChatOptions;
 use crate::config::sampling::another;
-use crate::loading::Loaded;
+use crate::loading::{Loaded, Writer};
 use crate::terminal::Terminal;
+
+/// Most tokens that a text is gone on with, where nobody says: it has no end of its own.
+const WRITTEN_TOKENS: usize = 100;
 
 /// A conversation and the model that continues it.
 #[derive(Debug)]
 pub(super) struct Talk {
     generator: Generator,
     tokenizer: Tokenizer,
-    format: ChatFormat,
+    /// How a conversation is written; `None` where what is typed is a text to go on with.
+    format: Option<ChatFormat>,
     model: String,
     /// How first answers are drawn.
     first: Sampling,
@@ -32,6 +38,33 @@ pub(super) struct Talk {
     max_tokens: Option<usize>,
     conversation: Conversation,
     runtime: tokio::runtime::Runtime,
+}
+
+/// The model that speaks.
+#[derive(Debug)]
+pub(super) struct Speaker {
+    pub(super) name: String,
+    pub(super) model: Arc<Model>,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) sampling: Sampling,
+    /// `None` for a model that goes on with a text.
+    pub(super) format: Option<ChatFormat>,
+}
+
+impl Speaker {
+    /// A model that answers.
+    pub(super) fn answering(loaded: Loaded) -> Self {
+        let Loaded { weights, tokenizer, format, sampling, template_passed_over: _ } = loaded;
+        let (name, model) = (weights.name, weights.model);
+        Self { name, model, tokenizer, sampling, format: Some(format) }
+    }
+
+    /// A model that goes on with a text.
+    pub(super) fn writing(writer: Writer) -> Self {
+        let Writer { weights, tokenizer, sampling } = writer;
+        let (name, model) = (weights.name, weights.model);
+        Self { name, model, tokenizer, sampling, format: None }
+    }
 }
 
 /// How an answer ended.
@@ -74,7 +107,7 @@ impl Talk {
     /// options and the model's advice give together.
     pub(super) fn new(
         generator: Generator,
-        loaded: &Loaded,
+        speaker: Speaker,
         sampling: Sampling,
         options: &ChatOptions,
     ) -> Result<Self, Failure> {
@@ -84,9 +117,9 @@ impl Talk {
         };
         let mut talk = Self {
             generator,
-            tokenizer: loaded.tokenizer.clone(),
-            format: loaded.format.clone(),
-            model: loaded.weights.name.clone(),
+            tokenizer: speaker.tokenizer,
+            format: speaker.format,
+            model: speaker.name,
             seed: sampling.seed,
             other,
             first: sampling,
@@ -134,6 +167,11 @@ impl Talk {
             // An answer that failed left the question behind.
             role => role == Role::User,
         }
+    }
+
+    /// Whether what is typed is answered, and not gone on with.
+    pub(super) fn answers(&self) -> bool {
+        self.format.is_some()
     }
 
     /// The name of the model.
@@ -195,18 +233,32 @@ impl Talk {
     /// The conversation in tokens, without the last question where that is refused.
     fn prepare(&mut self) -> Result<Prepared, Failure> {
         let sampling = if self.again { &self.other } else { &self.first };
+        let sampling = Sampling { seed: self.seed, ..sampling.clone() };
+        let Some(format) = &self.format else { return Ok(self.prepare_text(sampling)) };
         let turn = Turn {
             conversation: self.conversation.clone(),
             overflow: Overflow::DropOldest,
             max_tokens: self.max_tokens,
-            sampling: Sampling { seed: self.seed, ..sampling.clone() },
+            sampling,
             ..Turn::default()
         };
         let context_tokens = self.generator.context_tokens();
-        turn.prepare(&self.tokenizer, &self.format, context_tokens).map_err(|error| {
+        turn.prepare(&self.tokenizer, format, context_tokens).map_err(|error| {
             self.conversation.messages.pop_if(|last| last.role == Role::User);
             error.into()
         })
+    }
+
+    /// The last text in tokens, as a beginning to go on with. Of a long one the model sees the end.
+    fn prepare_text(&self, sampling: Sampling) -> Prepared {
+        let text = self.conversation.messages.last().map_or("", |last| last.content.as_str());
+        let mut prompt: Vec<u32> = self.tokenizer.beginning_of_text().into_iter().collect();
+        prompt.extend(self.tokenizer.encode(text));
+        let most = (self.generator.context_tokens() / 2).max(1);
+        let prompt = prompt.split_off(prompt.len().saturating_sub(most));
+        let max_tokens = Some(self.max_tokens.unwrap_or(WRITTEN_TOKENS));
+        let request = GenerationRequest { prompt, max_tokens, sampling, ..Default::default() };
+        Prepared { request, dropped_messages: 0 }
     }
 }
 
@@ -313,8 +365,14 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
         let Some(Command::Chat(options)) = Cli::parse_from(line).command else { panic!("chat") };
         let sampling = SamplingDefaults::default();
-        let located =
-            Located { name: "tiny".to_owned(), path, adapter: None, sampling, sha256: None };
+        let located = Located {
+            name: "tiny".to_owned(),
+            path,
+            adapter: None,
+            sampling,
+            sha256: None,
+            only_writes: false,
+        };
         let outline = Outline::read(&located, &options.engine).unwrap();
         let batch = outline.batch_options(&options.engine, 1).unwrap();
         let loaded = Loaded::load(outline, options.format.chat_format, &mut |_, _| ()).unwrap();
@@ -322,7 +380,7 @@ mod tests {
         let queue = GeneratorOptions { batch, queue: 1 };
         let generator = Generator::start(model, tokenizer, queue).unwrap();
         let sampling = options.sampling.over(&Sampling::greedy(), 5);
-        Talk::new(generator, &loaded, sampling, &options).unwrap()
+        Talk::new(generator, Speaker::answering(loaded), sampling, &options).unwrap()
     }
 
     #[test]

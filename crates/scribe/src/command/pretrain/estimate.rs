@@ -39,7 +39,7 @@ pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> R
     let seconds = if fits { Some(probe(recipe, device, &plan)?) } else { None };
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
-        let schema = "scribe.pretrain.plan/1";
+        let schema = "scribe.pretrain.plan/2";
         let report = Report { schema, plan: &plan, total_bytes, available_bytes, seconds };
         terminal.json(&report)?;
         return Ok(());
@@ -50,7 +50,8 @@ pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> R
         row("parameters", count_for_people(plan.parameters, " ")),
         row("tokens", count_for_people(plan.tokens, " ")),
         row("arithmetic", format!("{:.3e} floating-point operations", plan.operations)),
-        row("weights and gradients", bytes_for_people(memory.weights_bytes)),
+        row("weights", bytes_for_people(memory.weights_bytes + memory.copies_bytes)),
+        row("gradients", bytes_for_people(memory.gradients_bytes)),
         row("optimizer", bytes_for_people(memory.optimizer_bytes)),
         row("activations", bytes_for_people(memory.activations_bytes)),
         row("memory in all", bytes_for_people(total_bytes)),
@@ -65,7 +66,11 @@ pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> R
 }
 
 /// Seconds of the run, by one pass over a few tokens and one update of the recipe's model.
-fn probe(recipe: &Recipe, device: &Device, plan: &Plan) -> Result<f64, Failure> {
+pub(in crate::command) fn probe(
+    recipe: &Recipe,
+    device: &Device,
+    plan: &Plan,
+) -> Result<f64, Failure> {
     let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
     let precision = recipe.pretrain.precision.of_products();
     let mut model = Trainable::new(device, &config, precision, recipe.seed)?;

@@ -1,9 +1,8 @@
 //! `scribe pretrain`: from raw text to a model that writes, in one command that may be stopped at
 //! any moment.
 
-mod estimate;
-mod report;
-mod samples;
+pub(super) mod estimate;
+pub(super) mod samples;
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +12,9 @@ use engine::Device;
 use serde::Serialize;
 use training::{Recipe, RunFolder, Stage, text};
 
-use super::stage::{self, Outcome, StageArguments, TextShow};
+use super::stage::report::{self, Subject};
+use super::stage::{self, Outcome, StageArguments, TextShow, Work};
 use super::{Failure, Session};
-use crate::locale::Language;
 use crate::run_state::Sample;
 
 /// What to train, and where.
@@ -37,17 +36,6 @@ pub struct PretrainOptions {
     #[arg(long)]
     dry_run: bool,
 
-    /// The language of the report
-    #[arg(
-        long,
-        env = "SCRIBE_LANGUAGE",
-        value_enum,
-        default_value_t,
-        value_name = "LANGUAGE",
-        hide_env_values = true
-    )]
-    language: Language,
-
     #[command(flatten)]
     stage: StageArguments,
 }
@@ -65,45 +53,63 @@ struct Report<'a> {
     report: Option<&'a Path>,
 }
 
+/// What pretraining leaves.
+#[derive(Debug)]
+pub(super) struct Pretrained {
+    pub(super) outcome: Outcome,
+    /// What the model wrote, once it has learned.
+    pub(super) samples: Vec<Sample>,
+    /// A page about it, if it could be written.
+    pub(super) report: Option<PathBuf>,
+}
+
 /// Trains, or says what that would take.
 pub(super) fn run(session: &mut Session, options: &PretrainOptions) -> Result<(), Failure> {
     let recipe =
         Recipe::read(&options.recipe).map_err(|error| stage::refused(&options.recipe, error))?;
-    let device = Device::cpu(&options.stage.device.options())?;
     let Some(folder) = options.run.as_deref().filter(|_| !options.dry_run) else {
+        let device = Device::cpu(&options.stage.device.options())?;
         return estimate::show(session, &recipe, &device);
     };
     let sources = stage::sources(session, &recipe.corpus)?;
     let run = RunFolder::open(folder, &recipe.pretraining_toml())?;
-    prepare(session, &run, &recipe, sources, &device)?;
-    let work = Stage::pretrain(&run, &recipe)?;
-    let outcome = stage::train(session, "pretraining", work, &device, &options.stage);
+    let command =
+        format!("scribe pretrain {} --run {}", options.recipe.display(), folder.display());
+    let work = Work::new(session, &options.stage, &command)?;
+    let made = make(session, &run, &recipe, sources, &work)?;
+    tell(session, folder, &made)?;
+    if made.outcome.finished {
+        return Ok(());
+    }
+    Err(stage::tell_stopped(session, &made.outcome, &command))
+}
+
+/// Makes what is not there of tokenizer, corpus and model, with samples and a page.
+pub(super) fn make(
+    session: &mut Session,
+    run: &RunFolder,
+    recipe: &Recipe,
+    sources: Vec<Source>,
+    work: &Work<'_>,
+) -> Result<Pretrained, Failure> {
+    prepare(session, run, recipe, sources, work)?;
+    let stage = Stage::pretrain(run, recipe)?;
+    let outcome = stage::train(session, "pretraining", stage, work);
     let samples = match &outcome {
         Ok(Outcome { finished: true, model: Some(model), .. }) => {
-            samples::write(model, &run, &recipe, &options.stage.device)?
+            samples::write(model, run, recipe, &work.device)?
         }
         _ => Vec::new(),
     };
     // A run that failed has a page, too: it shows where.
-    let page = write_report(session, &run, &recipe, options.language);
-    let outcome = outcome?;
-    tell(session, folder, &outcome, &samples, page.as_deref())?;
-    if outcome.finished {
-        return Ok(());
-    }
-    let (recipe, run) = (options.recipe.display(), folder.display());
-    let command = format!("scribe pretrain {recipe} --run {run}");
-    Err(stage::tell_stopped(session, &outcome, &command))
+    let subject = Subject::of_pretraining(run, recipe);
+    let report = report::tell(session, &subject, work.arguments.language);
+    Ok(Pretrained { outcome: outcome?, samples, report })
 }
 
 /// Says what was made.
-fn tell(
-    session: &mut Session,
-    run: &Path,
-    outcome: &Outcome,
-    samples: &[Sample],
-    report: Option<&Path>,
-) -> Result<(), Failure> {
+fn tell(session: &mut Session, run: &Path, made: &Pretrained) -> Result<(), Failure> {
+    let Pretrained { outcome, samples, report } = made;
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
         terminal.json(&Report {
@@ -112,7 +118,7 @@ fn tell(
             outcome,
             validation_bits_per_byte: outcome.validation.map(|look| look.bits_per_byte),
             samples,
-            report,
+            report: report.as_deref(),
         })?;
     } else if let (true, Some(model)) = (outcome.finished, &outcome.model) {
         for sample in samples {
@@ -124,38 +130,22 @@ fn tell(
     Ok(())
 }
 
-/// Writes the page about the run; a run that went well does not fail by it.
-fn write_report(
-    session: &mut Session,
-    run: &RunFolder,
-    recipe: &Recipe,
-    language: Language,
-) -> Option<PathBuf> {
-    match report::write(run, recipe, language) {
-        Ok(path) => {
-            session.terminal.note(format_args!("{} shows how it went", path.display()));
-            Some(path)
-        }
-        Err(Failure { error, .. }) => {
-            let error = error.unwrap_or_else(|| anyhow::anyhow!("it was stopped"));
-            session.terminal.warn(format_args!("there is no report of the run: {error:#}"));
-            None
-        }
-    }
-}
-
 /// Makes the tokenizer and the corpus of the run, where they are not there.
 fn prepare(
     session: &mut Session,
     run: &RunFolder,
     recipe: &Recipe,
     sources: Vec<Source>,
-    device: &Device,
+    work: &Work<'_>,
 ) -> Result<(), Failure> {
-    let threads = stage::threads(device);
+    let threads = work.threads();
     let mut show = TextShow::new(session, recipe.tokenizer.vocabulary);
-    text::make_tokenizer(run, recipe, &sources, threads, &mut |at| show.show(at))?;
-    let report = text::make_corpus(run, recipe, sources, threads, &mut |at| show.show(at))?;
+    stage::timed(run, &run.tokenizer(), || {
+        text::make_tokenizer(run, recipe, &sources, threads, &mut |at| show.show(at))
+    })?;
+    let report = stage::timed(run, &run.corpus(), || {
+        text::make_corpus(run, recipe, sources, threads, &mut |at| show.show(at))
+    })?;
     show.tell(&report, &run.corpus());
     Ok(())
 }

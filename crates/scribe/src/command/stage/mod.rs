@@ -1,10 +1,12 @@
 //! What the stages of training have in common: sources, the loop with its display, how it ends.
 
 mod records;
+pub(super) mod report;
 mod show;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use corpus::Source;
@@ -13,14 +15,15 @@ use serde::Serialize;
 use training::metrics::ValidationMetrics;
 use training::recipe::{CorpusRecipe, SourceRecipe};
 use training::text::TextProgress;
-use training::{Ended, Stage, Trainer, TrainerOptions};
+use training::{Ended, RunFolder, Stage, Trainer, TrainerOptions};
 
 use self::show::Show;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Exit, Failure, Session, corpus as corpus_command};
 use crate::config::{DeviceArguments, count};
-use crate::run_state::RunState;
+use crate::locale::Language;
+use crate::run_state::{FolderTimes, RunState};
 use crate::terminal::count_for_people;
 
 /// The most rows that may go through the model at once.
@@ -33,8 +36,45 @@ pub(super) struct StageArguments {
     #[arg(long, value_name = "N", value_parser = count::<MICRO_ROWS_MAX>)]
     micro_rows: Option<NonZeroUsize>,
 
+    /// The language of pages about it
+    #[arg(
+        long,
+        env = "SCRIBE_LANGUAGE",
+        value_enum,
+        default_value_t,
+        value_name = "LANGUAGE",
+        hide_env_values = true
+    )]
+    pub(super) language: Language,
+
     #[command(flatten)]
     pub(super) device: DeviceArguments,
+}
+
+/// How stages are worked at.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    pub(super) device: Device,
+    pub(super) arguments: &'a StageArguments,
+    pub(super) interrupt: Interrupt,
+}
+
+impl<'a> Work<'a> {
+    /// Listens to Ctrl-C from now on; `command` is what goes on where it was stopped.
+    pub(super) fn new(
+        session: &Session,
+        arguments: &'a StageArguments,
+        command: &str,
+    ) -> Result<Self, Failure> {
+        let go_on = (session.terminal.verbosity() >= 0).then(|| command.to_owned());
+        let device = Device::cpu(&arguments.device.options())?;
+        Ok(Self { device, arguments, interrupt: Interrupt::follow(go_on)? })
+    }
+
+    /// The threads that work at text.
+    pub(super) fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.device.threads()).unwrap_or(NonZeroUsize::MIN)
+    }
 }
 
 /// What became of a stage; of held-out text each stage tells in its own way.
@@ -46,6 +86,8 @@ pub(super) struct Outcome {
     /// The newest checkpoint, which is a model that any command takes.
     pub(super) model: Option<PathBuf>,
     pub(super) loss: Option<f64>,
+    /// Conversations that are cut, because they are longer than a row.
+    pub(super) cut_conversations: u64,
     /// Of the look at held-out text before the first step.
     #[serde(skip)]
     pub(super) before: Option<ValidationMetrics>,
@@ -59,12 +101,11 @@ pub(super) fn train(
     session: &mut Session,
     label: &'static str,
     stage: Stage,
-    device: &Device,
-    arguments: &StageArguments,
+    work: &Work<'_>,
 ) -> Result<Outcome, Failure> {
-    let interrupt = Interrupt::follow()?;
-    let micro_rows = arguments.micro_rows.map(usize::from);
-    let options = TrainerOptions { device: device.clone(), micro_rows };
+    let micro_rows = work.arguments.micro_rows.map(usize::from);
+    let options = TrainerOptions { device: work.device.clone(), micro_rows };
+    let row_tokens = stage.row_tokens;
     let mut trainer = Trainer::open(stage, &options)?;
     let (learn, all) = trainer.weights();
     if learn < all {
@@ -74,8 +115,17 @@ pub(super) fn train(
             count_for_people(all, " ")
         ));
     }
-    let mut show = Show::new(&mut session.terminal, label, &trainer, &interrupt)?;
+    let cut_conversations = trainer.cut_documents();
+    if cut_conversations > 0 {
+        session.terminal.warn(format_args!(
+            "{cut_conversations} conversations are cut, because they are longer than the \
+             {row_tokens} tokens of a row; a larger `row_tokens` in the recipe keeps them whole"
+        ));
+    }
+    work.interrupt.set_saves(true);
+    let mut show = Show::new(&mut session.terminal, label, &trainer, &work.interrupt)?;
     let finished = trainer.run(&mut show)? == Ended::Finished;
+    work.interrupt.set_saves(!finished);
     if finished && trainer.steps_saved() < trainer.steps_done() {
         return Err(not_saved(&trainer));
     }
@@ -85,9 +135,26 @@ pub(super) fn train(
         steps: trainer.steps_saved(),
         model: trainer.newest_checkpoint(),
         loss: state.steps.last().map(|last| last.loss),
+        cut_conversations,
         before: state.steps.first().and_then(|first| first.before),
         validation: state.held_out(),
     })
+}
+
+/// Makes a folder of a run, and keeps how long that took; one that is there takes no time.
+pub(super) fn timed<T>(
+    run: &RunFolder,
+    folder: &Path,
+    make: impl FnOnce() -> Result<T, training::Error>,
+) -> Result<T, Failure> {
+    let (is_there, begun) = (folder.exists(), Instant::now());
+    let made = make()?;
+    if let (false, Some(name)) = (is_there, folder.file_name()) {
+        let mut times = FolderTimes::of(run.path());
+        times.0.insert(name.to_string_lossy().into_owned(), begun.elapsed().as_secs_f64());
+        times.keep(run.path());
+    }
+    Ok(made)
 }
 
 /// All is done, and the end of it is not on disk.
@@ -102,11 +169,6 @@ pub(super) fn tell_stopped(session: &mut Session, outcome: &Outcome, command: &s
     let steps = outcome.steps;
     session.terminal.note(format_args!("stopped after {steps} steps; go on with: {command}"));
     Failure::silent(Exit::Interrupted)
-}
-
-/// The threads of a device, to work at text.
-pub(super) fn threads(device: &Device) -> NonZeroUsize {
-    NonZeroUsize::new(device.threads()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The sources of a recipe as the corpus reads them; sets are fetched if they are not here.

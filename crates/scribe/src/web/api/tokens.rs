@@ -80,15 +80,18 @@ pub(in crate::web) async fn detokenize(
     .await
 }
 
-/// `GET /tokenizer_info`: the special tokens and the chat template, by Hugging Face's names.
+/// `GET /tokenizer_info`: the special tokens and the chat template, by Hugging Face's names. The
+/// tokens are those that chat templates call so: lm-evaluation-harness reads a text that has nothing
+/// before it after `bos_token`, or `eos_token` where there is none.
 pub(in crate::web) async fn info(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     let model = api::model(&state, None)?;
     let tokenizer = &model.tokenizer;
     let name = |token: Option<u32>| token.map(|token| tokenizer.token_text(token));
-    let end = name(tokenizer.end_of_turn().first().copied());
+    let first_end = tokenizer.end_of_turn().first().copied();
+    let end = name(tokenizer.end_in_templates().or(first_end));
     Ok(Json(json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": name(tokenizer.beginning_of_text()),
+        "bos_token": name(tokenizer.beginning_in_templates().or(tokenizer.beginning_of_text())),
         "eos_token": end,
         "pad_token": end,
         "add_bos_token": tokenizer.beginning_of_text().is_some(),

@@ -71,6 +71,13 @@ fn a_file_of_text_is_measured_as_it_stands() {
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&report["documents"], &report["bytes"]), (&1.into(), &32.into()));
     assert_eq!(report["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(report["bits_of_documents"], serde_json::json!([report["rows"][0]["bits"]]));
+    // With a token before it, the first one is predicted too: another figure of the same text.
+    let begun = scribe.run(&[&arguments[..], &["--begin-with", "<|im_start|>"]].concat());
+    assert_eq!(begun.code, 0, "{}", begun.err);
+    let begun: Value = serde_json::from_str(&begun.out).unwrap();
+    assert_eq!(begun["tokens"], report["tokens"]);
+    assert_ne!(begun["rows"][0]["bits"], report["rows"][0]["bits"]);
 }
 
 #[test]
@@ -88,6 +95,9 @@ fn questions_are_answered_by_likelihood() {
     assert_eq!((&report["tasks"], &report["chance"]), (&2.into(), &0.5.into()));
     // One of the two is right, whichever the model prefers.
     assert_eq!(report["accuracy"]["value"], 0.5);
+    let logprobs = report["logprobs"].as_array().unwrap();
+    assert_eq!((logprobs.len(), &logprobs[0]), (2, &logprobs[1]));
+    assert!(logprobs[0].as_array().unwrap().iter().all(|logprob| logprob.as_f64().unwrap() < 0.0));
     let ran = scribe.run(&[&arguments[..], &["-q"]].concat());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     let lines: Vec<&str> = ran.out.lines().collect();
@@ -119,6 +129,11 @@ fn what_cannot_be_measured_is_told() {
             &["bits-per-byte", "--corpus", "corpus", "--tokenizer", "other.json"],
             1,
             "hint: name the tokenizer.json of the corpus with --tokenizer",
+        ),
+        (
+            &["bits-per-byte", "--corpus", "corpus", "--begin-with", "Paris"],
+            2,
+            "the model has no special token `Paris`",
         ),
         (&["choices", "absent.jsonl"], 3, "cannot read absent.jsonl"),
         (&["choices", "empty.jsonl"], 2, "there is no task in `empty.jsonl`"),

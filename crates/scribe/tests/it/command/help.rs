@@ -26,10 +26,11 @@ fn short_help_lists_the_commands() {
           corpus       Turn files of text into a corpus that a model learns from
           pretrain     Train a model on text, from the first word to samples of its writing
           sft          Teach a model to answer, by conversations
+          story        From raw text to a model that answers, in one command, with a report card
           watch        Watch a run of training as it goes
           eval         Measure how good a model is
           bench        Measure how fast a model reads, writes and is served
-          plan         Print how much memory a model will take, without loading it
+          plan         Print what a model will take: memory to run it, time and money to train it
           doctor       Check this machine, and say what to do about each finding
           config       Show the settings that hold, and where they come from
           completions  Print a completion script for a shell

@@ -9,8 +9,10 @@ mod eval;
 mod export;
 mod help;
 mod models;
+mod plan;
 mod pretrain;
 mod serve;
+mod story;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};

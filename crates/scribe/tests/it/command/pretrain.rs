@@ -118,7 +118,7 @@ impl Training {
 }
 
 /// The texts of the fixtures.
-fn messages() -> PathBuf {
+pub(super) fn messages() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.join("fixtures/state-of-the-union").canonicalize().unwrap()
 }
@@ -143,11 +143,12 @@ fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
 fn tells_of_time(name: &Path) -> bool {
     let name = name.file_name().unwrap().to_string_lossy();
     name.starts_with("events.out.tfevents.")
-        || ["run.lock", "timing.jsonl", "messages.jsonl", "report.html"].contains(&&*name)
+        || name.starts_with("report")
+        || ["run.lock", "times.json", "timing.jsonl", "messages.jsonl"].contains(&&*name)
 }
 
 /// All files of a run but those that tell of time, by their paths.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -245,6 +246,23 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     assert!(killed * 2 > kills, "only {killed} of {kills} hit a run");
     let ran = training.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
+    training.assert_as_uninterrupted();
+}
+
+#[test]
+fn ctrl_c_during_the_work_on_text_says_how_to_go_on() {
+    let training = Training::new();
+    let child = training.command().spawn().unwrap();
+    while !training.folder().join("recipe.toml").exists() {
+        std::thread::sleep(LOOK);
+    }
+    // Signals are listened to right after the folder is begun.
+    std::thread::sleep(Duration::from_millis(20));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    let go_on = "go on with: scribe pretrain recipe.toml --run run\n";
+    assert!(ran.code == 130 && ran.err.ends_with(go_on), "{ran:?}");
+    assert_eq!(training.run().code, 0);
     training.assert_as_uninterrupted();
 }
 

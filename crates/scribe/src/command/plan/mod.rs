@@ -1,4 +1,6 @@
-//! `scribe plan`: how much memory a model will take, and for what.
+//! `scribe plan`: how much memory a model will take, and for what; and what training one takes.
+
+mod training;
 
 use std::num::NonZeroUsize;
 
@@ -6,17 +8,29 @@ use clap::Args;
 use model::{BatchOptions, MemoryPlan, SLOTS_MAX};
 use serde::Serialize;
 
+use self::training::TrainingOptions;
 use super::doctor::{available_memory_bytes, bytes_of};
 use super::{Failure, Session, models};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
 use crate::terminal::{Terminal, bytes_for_people, count_for_people};
 
-/// Which model, and how it is to be run.
+/// Which model, and how it is to be run; or which recipe, and on what.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe plan\n  scribe plan --model model.gguf --slots 4 \
-                        --context-tokens 4096")]
+                        --context-tokens 4096\n  scribe plan recipes/coffee.toml --hardware \
+                        here\n  scribe plan gpt-3.5 --hardware h100 --accelerators \
+                        1,1024\n\nWithout a recipe, the plan is for running a model. With one it \
+                        is for training: parameters, arithmetic, memory, time and money. gpt-3.5 \
+                        is a recipe that the program carries: 175 billion parameters, 500 billion \
+                        tokens.")]
 pub struct PlanOptions {
+    /// A recipe: a TOML file, or gpt-3.5
+    recipe: Option<String>,
+
+    #[command(flatten)]
+    training: TrainingOptions,
+
     #[command(flatten)]
     engine: EngineOptions,
 
@@ -60,6 +74,9 @@ struct Report<'a> {
 
 /// Prints the plan.
 pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Failure> {
+    if let Some(recipe) = &options.recipe {
+        return training::run(session, recipe, &options.training, &options.engine.device);
+    }
     let located = models::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;

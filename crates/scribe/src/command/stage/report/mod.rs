@@ -6,12 +6,11 @@ use artifacts::disk::RealDisk;
 use artifacts::folder;
 use askama::Template;
 use training::metrics::StepMetrics;
-use training::plan::Plan;
-use training::recipe::{OptimizerKind, SourceRecipe};
+use training::recipe::{AnyRecipe, CorpusRecipe, OptimizerKind, SourceRecipe, StageRecipe};
 use training::schedule::Shape;
 use training::{Recipe, RunFolder};
 
-use super::super::Failure;
+use super::super::{Failure, Session};
 use crate::locale::Language;
 use crate::plot::{Mark, Plot, Scale, Series};
 use crate::run_state::{RunState, Sample, figure};
@@ -57,34 +56,96 @@ impl Page {
     }
 }
 
-/// Writes the page of a run. Returns where it is.
-///
-/// # Errors
-///
-/// Where the run cannot be read, or the page cannot be written.
-pub(super) fn write(
-    run: &RunFolder,
-    recipe: &Recipe,
+/// What a page is about.
+#[derive(Debug)]
+pub(in crate::command) struct Subject<'a> {
+    /// The stage's folder.
+    folder: PathBuf,
+    /// The words of the title.
+    title: &'static str,
+    /// The recipe of the run, where its model begins there.
+    whole: Option<&'a Recipe>,
+    seed: u64,
+    text: &'a CorpusRecipe,
+    stage: &'a StageRecipe,
+    row_tokens: usize,
+}
+
+impl<'a> Subject<'a> {
+    /// The pretraining of a run.
+    pub(in crate::command) fn of_pretraining(run: &RunFolder, recipe: &'a Recipe) -> Self {
+        Self {
+            folder: run.pretrained(),
+            title: "report-title",
+            whole: Some(recipe),
+            seed: recipe.seed,
+            text: &recipe.corpus,
+            stage: &recipe.pretrain,
+            row_tokens: recipe.row_tokens(),
+        }
+    }
+
+    /// The fine-tuning of a run, in rows of so many tokens.
+    ///
+    /// # Errors
+    ///
+    /// Where the recipe says nothing of it.
+    pub(in crate::command) fn of_fine_tuning(
+        run: &RunFolder,
+        recipe: &'a AnyRecipe,
+        row_tokens: usize,
+    ) -> Result<Self, Failure> {
+        let (seed, text, stage) = recipe.fine_tune()?;
+        let whole = match recipe {
+            AnyRecipe::Whole(recipe) => Some(&**recipe),
+            AnyRecipe::FineTune(_) => None,
+        };
+        let (folder, title) = (run.fine_tuned(), "report-title-answers");
+        Ok(Self { folder, title, whole, seed, text, stage, row_tokens })
+    }
+}
+
+/// Writes the page of a stage and says where it is; a run that went well does not fail by it.
+pub(in crate::command) fn tell(
+    session: &mut Session,
+    subject: &Subject<'_>,
     language: Language,
-) -> Result<PathBuf, Failure> {
-    let stage = run.pretrained();
-    let (state, plan) = (RunState::of_stage(&stage)?, Plan::new(recipe).ok());
-    let path = stage.join(REPORT_FILE);
-    let page = page(
-        &Run { recipe, parameters: plan.map(|plan| plan.parameters), state: &state },
-        language,
-    )?;
+) -> Option<PathBuf> {
+    match write(subject, language) {
+        Ok(path) => {
+            session.terminal.note(format_args!("{} shows how it went", path.display()));
+            Some(path)
+        }
+        Err(Failure { error, .. }) => {
+            let error = error.unwrap_or_else(|| anyhow::anyhow!("it was stopped"));
+            session.terminal.warn(format_args!("there is no report of the run: {error:#}"));
+            None
+        }
+    }
+}
+
+/// Writes the page of a stage. Returns where it is.
+fn write(subject: &Subject<'_>, language: Language) -> Result<PathBuf, Failure> {
+    let state = RunState::of_stage(&subject.folder)?;
+    let path = subject.folder.join(REPORT_FILE);
+    let page = page(&Run { subject, state: &state }, language)?;
     folder::land_bytes(&RealDisk, &path, page.as_bytes())?;
     Ok(path)
 }
 
-/// What the page is about.
+/// A subject and how it went.
 #[derive(Debug, Clone, Copy)]
 struct Run<'a> {
-    recipe: &'a Recipe,
-    /// Weights of the model.
-    parameters: Option<u64>,
+    subject: &'a Subject<'a>,
     state: &'a RunState,
+}
+
+impl Run<'_> {
+    /// Weights of the model, where the recipe says its shape.
+    fn parameters(&self) -> Option<u64> {
+        let recipe = self.subject.whole?;
+        Some(recipe.model.config(recipe.tokenizer.vocabulary).ok()?.parameters())
+    }
 }
 
 /// The page; the same run gives the same bytes.
@@ -95,11 +156,11 @@ fn page(run: &Run<'_>, language: Language) -> Result<String, askama::Error> {
     let values = [("done", state.step().into()), ("steps", steps.into())];
     let page = Page {
         language,
-        title: language.format("report-title", &[("run", state.name().into())]),
+        title: language.format(run.subject.title, &[("run", state.name().into())]),
         state: language.format(key, &values),
         figures: figures(run, language),
         plots: plots(state, language),
-        recipe: recipe_facts(run.recipe, state.facts.steps, language),
+        recipe: recipe_facts(run.subject, state.facts.steps, language),
         samples: state.samples(),
     };
     page.render()
@@ -117,7 +178,7 @@ fn figures(run: &Run<'_>, language: Language) -> Vec<Fact> {
         fact("report-loss", state.steps.last().map(|last| number(rounded(last.loss)))),
         fact("report-held-out", held_out.map(|seen| number(rounded(seen.loss)))),
         fact("report-bits", held_out.map(|seen| number(rounded(seen.bits_per_byte)))),
-        fact("report-parameters", run.parameters.map(|count| number(figure(count)))),
+        fact("report-parameters", run.parameters().map(|count| number(figure(count)))),
         fact("report-tokens", Some(number(figure(state.tokens())))),
         fact("report-time", state.mean_speed().map(|_| time(state.seconds(), language))),
         fact("report-speed", state.mean_speed().map(|speed| number(speed.round()))),
@@ -126,8 +187,8 @@ fn figures(run: &Run<'_>, language: Language) -> Vec<Fact> {
 }
 
 /// What decided it.
-fn recipe_facts(recipe: &Recipe, steps: u64, language: Language) -> Vec<Fact> {
-    let stage = &recipe.pretrain;
+fn recipe_facts(subject: &Subject<'_>, steps: u64, language: Language) -> Vec<Fact> {
+    let stage = subject.stage;
     let number = |count: usize| language.number(figure(count as u64));
     let optimizer = match stage.optimizer {
         OptimizerKind::Adamw => "AdamW",
@@ -140,22 +201,26 @@ fn recipe_facts(recipe: &Recipe, steps: u64, language: Language) -> Vec<Fact> {
         Shape::WarmupStableDecay => "report-decay",
     };
     let warmup = [("steps", stage.warmup_steps.into())];
-    let text: Vec<String> = recipe.corpus.sources.iter().map(source_name).collect();
-    let facts = [
-        ("report-text", text.join(", ")),
-        ("report-vocabulary", number(recipe.tokenizer.vocabulary)),
-        ("report-layers", number(recipe.model.layers)),
-        ("report-width", number(recipe.model.width)),
-        ("report-heads", number(recipe.model.heads)),
-        ("report-context", number(recipe.model.context_tokens)),
+    let text: Vec<String> = subject.text.sources.iter().map(source_name).collect();
+    let mut facts = vec![("report-text", text.join(", "))];
+    if let Some(Recipe { model, tokenizer, .. }) = subject.whole {
+        facts.extend([
+            ("report-vocabulary", number(tokenizer.vocabulary)),
+            ("report-layers", number(model.layers)),
+            ("report-width", number(model.width)),
+            ("report-heads", number(model.heads)),
+            ("report-context", number(model.context_tokens)),
+        ]);
+    }
+    facts.extend([
         ("report-steps", language.number(figure(steps))),
-        ("report-rows", format!("{} × {}", number(stage.rows), number(recipe.row_tokens()))),
+        ("report-rows", format!("{} × {}", number(stage.rows), number(subject.row_tokens))),
         ("report-optimizer", optimizer.to_owned()),
         ("report-rate", language.number(stage.learning_rate)),
         ("report-schedule", language.text(schedule)),
         ("report-warmup", language.format("report-warmup-steps", &warmup)),
-        ("report-seed", recipe.seed.to_string()),
-    ];
+        ("report-seed", subject.seed.to_string()),
+    ]);
     let fact = |(key, value)| Fact { name: language.text(key), value };
     facts.into_iter().map(fact).collect()
 }
@@ -235,18 +300,19 @@ fn description(series: &Series, language: Language) -> Option<String> {
 }
 
 /// A number with four digits that count.
-fn rounded(number: f64) -> f64 {
+pub(in crate::command) fn rounded(number: f64) -> f64 {
     format!("{number:.3e}").parse().unwrap_or(number)
 }
 
 /// A time in hours, minutes and seconds.
-fn time(seconds: f64, language: Language) -> String {
-    let whole = seconds.round();
+pub(in crate::command) fn time(exact: f64, language: Language) -> String {
+    let whole = exact.round();
     let (hours, rest) = ((whole / 3_600.0).floor(), whole % 3_600.0);
     let (minutes, seconds) = ((rest / 60.0).floor(), rest % 60.0);
     match (hours, minutes) {
         (1.0.., _) => format!("{} h {minutes} min", language.number(hours)),
         (_, 1.0..) => format!("{minutes} min {seconds} s"),
+        _ if whole < 10.0 => format!("{} s", language.number((exact * 10.0).round() / 10.0)),
         _ => format!("{seconds} s"),
     }
 }

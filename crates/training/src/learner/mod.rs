@@ -11,6 +11,9 @@ use model::trainable::{MicroBatch, Trainable};
 use crate::optimizer::Optimizer;
 use crate::{Begin, Error, Stage, TrainerOptions};
 
+#[cfg(test)]
+mod tests;
+
 /// Tokens that go through the model at once where nothing else is asked for.
 const MICRO_TOKENS: usize = 2_048;
 

@@ -42,7 +42,8 @@ fn run(folder: &Path) -> PathBuf {
 fn written(run: &Path, language: Language) -> String {
     let recipe = Recipe::parse(RECIPE).unwrap();
     let run = RunFolder::open(run, RECIPE).unwrap();
-    fs::read_to_string(write(&run, &recipe, language).unwrap()).unwrap()
+    let subject = Subject::of_pretraining(&run, &recipe);
+    fs::read_to_string(write(&subject, language).unwrap()).unwrap()
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn contrast(one: &str, other: &str) -> f64 {
 
 #[test]
 fn colors_can_be_told_from_the_paper_in_light_and_dark() {
-    let style = include_str!("../../../../templates/report.html");
+    let style = include_str!("../../../../templates/report.css");
     let colors = |name: &str| {
         let (_, rest) = style.split_once(&format!("--{name}: light-dark(")).unwrap();
         let (light, rest) = rest.split_once(", ").unwrap();

@@ -1,0 +1,259 @@
+//! `scribe story` and `scribe chat --run`: the whole way on a tiny recipe, stopped, killed, badly called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::pretrain::{files, messages};
+use super::{Ran, Scribe};
+
+/// A second or so of pretraining and as much of conversations.
+const RECIPE: &str = r#"
+seed = 3
+[tokenizer]
+vocabulary = 400
+[[corpus.source]]
+path = "TEXT"
+[corpus]
+validation = 0.2
+[model]
+layers = 1
+width = 32
+heads = 2
+context_tokens = 64
+[pretrain]
+steps = 30
+rows = 4
+learning_rate = 1e-2
+validate_every = 10
+validation_rows = 2
+checkpoint_every = 5
+samples = ["The state"]
+"#;
+
+/// Conversations, to be added to it.
+const CONVERSATIONS: &str = r#"
+[[conversations.source]]
+path = "TALKS"
+kind = "conversation"
+[conversations]
+validation = 0.1
+[sft]
+steps = 30
+rows = 4
+learning_rate = 1e-2
+validate_every = 10
+checkpoint_every = 5
+"#;
+
+/// Time between two looks at what a run has made.
+const LOOK: Duration = Duration::from_micros(100);
+
+struct Story {
+    scribe: Scribe,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self::of(&format!("{RECIPE}{CONVERSATIONS}"))
+    }
+
+    fn of(recipe: &str) -> Self {
+        let scribe = Scribe::new();
+        let talks = messages().parent().unwrap().join("conversations/conversations.jsonl");
+        let recipe = recipe
+            .replace("TEXT", messages().to_str().unwrap())
+            .replace("TALKS", talks.to_str().unwrap());
+        fs::write(scribe.folder().join("recipe.toml"), recipe).unwrap();
+        Self { scribe }
+    }
+
+    fn command(&self) -> Command {
+        self.scribe.command(&["story", "recipe.toml", "--run", "run"])
+    }
+
+    fn run(&self) -> Ran {
+        Ran::from(self.command().output().unwrap())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scribe.folder().join("run")
+    }
+}
+
+/// A story that nobody interrupts, with what it printed.
+fn whole() -> &'static (Story, Ran) {
+    static WHOLE: OnceLock<(Story, Ran)> = OnceLock::new();
+    WHOLE.get_or_init(|| {
+        let story = Story::new();
+        let ran = story.run();
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (story, ran)
+    })
+}
+
+#[test]
+fn the_whole_story_ends_in_a_report_card() {
+    let (story, ran) = whole();
+    for words in [
+        "Pretraining",
+        "Fine-tuning",
+        "run (this model)",
+        "gzip -9",
+        "xz -9e",
+        "5-gram",
+        "The state …",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    assert!(ran.out.ends_with("\nscribe chat --run run\n"), "{}", ran.out);
+    assert!(ran.err.contains("conversations are cut, because they are longer than"), "{}", ran.err);
+    let card = fs::read_to_string(story.folder().join("report-card.md")).unwrap();
+    assert!(
+        card.contains("| Fine-tuning | 30 | ") && card.contains("scribe chat --run run"),
+        "{card}"
+    );
+    let page = fs::read_to_string(story.folder().join("report-card.html")).unwrap();
+    assert!(page.contains("Report card of run") && !page.contains("http:"), "{page}");
+    let page = fs::read_to_string(story.folder().join("4-sft/report.html")).unwrap();
+    assert!(page.contains("Fine-tuning of run") && page.contains("Finished after 30 steps"));
+}
+
+#[test]
+fn the_card_is_one_document_and_what_is_there_is_not_made_again() {
+    let (story, _) = whole();
+    let before = files(&story.folder());
+    let ran = Ran::from(story.command().args(["--json", "--language", "fr"]).output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(before == files(&story.folder()), "a finished run was changed");
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&told["schema"], &told["name"]), (&"scribe.story/1".into(), &"run".into()));
+    let stages: Vec<&str> = told["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| {
+            assert!(
+                stage["is_there"].as_bool().unwrap() && stage["seconds"].is_number(),
+                "{stage}"
+            );
+            stage["name"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(stages, ["tokenizer", "corpus", "pretraining", "fine_tuning"]);
+    let bits = told["bits_per_byte"].as_array().unwrap();
+    assert_eq!((bits.len(), &bits[0]["is_baseline"]), (4, &false.into()));
+    assert!(told["answers_loss"].as_f64() < told["answers_loss_before"].as_f64(), "{told}");
+    assert_eq!(told["answers"].as_array().unwrap().len(), 3);
+    assert!(told["answers"][0]["expected"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+    let page = fs::read_to_string(story.folder().join("report-card.html")).unwrap();
+    assert!(page.contains("lang=\"fr\"") && page.contains("Bulletin de run"), "{page}");
+}
+
+/// Whether a stage has told of a step.
+fn has_steps(story: &Story, stage: &str) -> bool {
+    let metrics = story.folder().join(stage).join("metrics.jsonl");
+    fs::metadata(metrics).is_ok_and(|found| found.len() > 500)
+}
+
+#[test]
+fn a_story_that_is_stopped_or_killed_goes_on_to_the_same_bytes() {
+    let story = Story::new();
+    let begin = || {
+        let mut command = story.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = begin();
+    while !story.folder().join("1-tokenizer").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(LOOK);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for stage in ["3-pretrained", "4-sft"] {
+        let child = begin();
+        while !has_steps(&story, stage) {
+            std::thread::sleep(LOOK);
+        }
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let go_on = "go on with: scribe story recipe.toml --run run\n";
+        assert!(ran.code == 130 && ran.err.ends_with(go_on), "{stage}: {ran:?}");
+        assert_eq!(ran.out, "");
+    }
+    let ran = story.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let (expected, found) = (files(&whole().0.folder()), files(&story.folder()));
+    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+    for (name, bytes) in expected {
+        assert!(bytes == found[&name], "{} differs", name.display());
+    }
+}
+
+#[test]
+fn a_recipe_without_conversations_has_a_story_without_answers() {
+    let story = Story::of(&RECIPE.replace("steps = 30", "steps = 3"));
+    let ran = story.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("no [conversations] and [sft]: no model answers"), "{}", ran.err);
+    assert!(ran.out.contains("Fine-tuning  not in the recipe"), "{}", ran.out);
+    let chat = |more: &[&str]| story.scribe.run(&[&["chat", "--run", "run"], more].concat());
+    let ran = chat(&["-p", "The state", "--max-tokens", "3"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.err.contains("has learned to write, not to answer: it goes on with"),
+        "{}",
+        ran.err
+    );
+    let ran = chat(&["-p", "x", "--stage", "sft"]);
+    assert_eq!(ran.code, 3);
+    let told = "error: the stage sft of `run` has no model yet\nhint: `scribe sft RECIPE --run run` \
+                makes it; there is --stage pretrained\n";
+    assert_eq!(ran.err, told);
+    let ran = chat(&["-p", "x", "--system", "Be brief"]);
+    assert!(ran.code == 2 && ran.err.contains("leave --system out"), "{}", ran.err);
+}
+
+#[test]
+fn every_stage_of_a_run_can_be_talked_to() {
+    let (story, _) = whole();
+    let report = |more: &[&str]| {
+        let common = ["chat", "--run", "run", "-p", "What is rust?", "--max-tokens", "4", "--json"];
+        let ran = story.scribe.run(&[&common[..], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (serde_json::from_str::<Value>(&ran.out).unwrap(), ran.err)
+    };
+    let (newest, quiet) = report(&[]);
+    let (taught, _) = report(&["--stage", "sft"]);
+    let (pretrained, told) = report(&["--stage", "pretrained"]);
+    assert_eq!((&newest["prompt_tokens"], quiet.as_str()), (&taught["prompt_tokens"], ""));
+    // What is written for a conversation is not there where a text is gone on with.
+    assert!(pretrained["prompt_tokens"].as_u64() < taught["prompt_tokens"].as_u64());
+    assert!(told.contains("has learned to write, not to answer"), "{told}");
+    let none = story.scribe.run(&["chat", "--run", "absent", "-p", "x"]);
+    assert!(none.code == 3 && none.err.contains("scribe story RECIPE --run absent"), "{none:?}");
+}
+
+#[test]
+fn bad_recipes_are_told_before_anything_is_made() {
+    let half = format!("{RECIPE}{}", CONVERSATIONS.split("[sft]").next().unwrap());
+    let lost = format!("{RECIPE}{}", CONVERSATIONS.replace("TALKS", "absent.jsonl"));
+    let base = "base = \"x\"\n[[conversations.source]]\npath = \"a\"\nkind = \"conversation\"\n\
+                [conversations]\n[sft]\nsteps = 1\nrows = 1\nlearning_rate = 1e-3\n";
+    for (recipe, code, expected) in [
+        (half.as_str(), 2, "the recipe has no section [sft]"),
+        (&lost, 3, "there is no text at `"),
+        (base, 2, "begins with a model that is there"),
+        (&RECIPE.replace("steps =", "stepz ="), 2, "did you mean `steps`?"),
+    ] {
+        let story = Story::of(recipe);
+        let ran = story.run();
+        assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{}", ran.err);
+        assert!(ran.err.contains(expected), "{expected}: {}", ran.err);
+        assert!(!Path::new(&story.folder()).exists(), "{expected}: something was made");
+    }
+}

@@ -1,0 +1,226 @@
+//! `cargo xtask bench-peers training [16.9m|135m]`: steps of training beside PyTorch's, in
+//! interleaved pairs, and whether the losses of a hundred steps agree.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::command::{cargo, command, output, root, run, say, target};
+use crate::interop::PACKAGES;
+use crate::peers::median;
+use crate::setup;
+
+const PAIRS: usize = 5;
+/// Steps of a process that are timed, after those that are not.
+const TIMED_STEPS: usize = 3;
+const WARM_UP_STEPS: usize = 2;
+/// Steps whose losses are compared.
+const PARITY_STEPS: usize = 100;
+/// The most by which the loss of a step in f32 may differ from PyTorch's.
+const F32_DIFFERENCE_MAX: f64 = 2e-3;
+/// How much farther than PyTorch's own bf16 ours may be from its f32.
+const BF16_RATIO_MAX: f64 = 1.5;
+/// The vocabulary of the smaller model.
+const VOCABULARY: &str = "8192";
+/// The text that both learn from: enough for the steps.
+const TEXT: &str = "fixtures/state-of-the-union";
+const SHAPES: [&str; 2] = ["16.9m", "135m"];
+
+/// Which products a side computes with, and how.
+#[derive(Clone, Copy)]
+struct Mode {
+    precision: &'static str,
+    compiled: bool,
+}
+
+const BF16: Mode = Mode { precision: "BF16", compiled: true };
+const F32: Mode = Mode { precision: "F32", compiled: true };
+
+/// Compares losses, then times both sides in turn and prints the medians and the ratio ours/theirs.
+///
+/// # Errors
+///
+/// Where either side fails or the losses differ by more than is allowed.
+pub(crate) fn compare(only: &[&str]) -> Result<()> {
+    let sides = Sides::prepare()?;
+    if only.is_empty() {
+        sides.compare_losses()?;
+    }
+    say("model   products   ours t/s   torch.compile t/s   ratio   ours MB   theirs MB   ratio");
+    for shape in SHAPES.into_iter().filter(|shape| only.is_empty() || only.contains(shape)) {
+        for mode in [BF16, F32] {
+            sides.time(shape, mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// The programs, and what both of them read.
+struct Sides {
+    python: PathBuf,
+    example: PathBuf,
+    folder: PathBuf,
+}
+
+impl Sides {
+    fn prepare() -> Result<Self> {
+        let python = setup::python_environment("interop", &PACKAGES)?;
+        let build = ["build", "--release", "--locked", "--package"];
+        run(cargo(&build).args(["model", "--example", "training_step"]))?;
+        run(cargo(&build).arg("scribe"))?;
+        let folder = target().join("peer-training");
+        let example = target().join("release/examples/training_step");
+        let sides = Self { python, example, folder };
+        sides.write_inputs()?;
+        Ok(sides)
+    }
+
+    /// The same weights and tokens for both.
+    fn write_inputs(&self) -> Result<()> {
+        if self.tokens().is_file() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        for shape in SHAPES {
+            let model = self.folder.join(shape);
+            if !model.exists() {
+                run(command(&self.example, &["new", shape]).arg(model))?;
+            }
+        }
+        let (scribe, tokenizer) =
+            (target().join("release/scribe"), self.folder.join("tokenizer.json"));
+        let mut train = command(&scribe, &["tokenizer", "train", "--quiet", "--vocabulary"]);
+        run(train.args([VOCABULARY, TEXT, "--output"]).arg(&tokenizer))?;
+        let mut text = String::new();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(root().join(TEXT))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        for file in files {
+            text += &std::fs::read_to_string(file)?;
+        }
+        let all = self.folder.join("text.txt");
+        std::fs::write(&all, text)?;
+        let mut encode = Command::new(scribe);
+        encode.args(["--json", "tokenizer", "encode", "--tokenizer"]).arg(tokenizer);
+        let printed = encode.stdin(std::fs::File::open(all)?).output()?;
+        let tokens: Value = serde_json::from_slice(&printed.stdout)?;
+        let tokens = tokens["tokens"].as_array().context("no tokens were printed")?;
+        let ids: Vec<_> = tokens.iter().map(|token| &token["token"]).collect();
+        std::fs::write(self.tokens(), serde_json::to_vec(&ids)?)?;
+        Ok(())
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.folder.join("tokens.json")
+    }
+
+    fn ours(&self, shape: &str, precision: &str, steps: usize) -> Result<Steps> {
+        let mut train = command(&self.example, &["run"]);
+        train.arg(self.folder.join(shape)).arg(self.tokens()).arg(precision);
+        Steps::parse(&output(train.arg(steps.to_string()))?)
+    }
+
+    fn theirs(&self, shape: &str, mode: Mode, steps: usize) -> Result<Steps> {
+        let mut train = command(&self.python, &[]);
+        train.arg(root().join("xtask/python/peer_training.py"));
+        train.arg(self.folder.join(shape)).arg(self.tokens()).arg(mode.precision);
+        train.arg(steps.to_string()).args(mode.compiled.then_some("compile"));
+        Steps::parse(&output(&mut train)?)
+    }
+
+    /// Whether a hundred steps go the same way.
+    fn compare_losses(&self) -> Result<()> {
+        let shape = SHAPES[0];
+        let eager = |precision| Mode { precision, compiled: false };
+        let expected = self.theirs(shape, eager("F32"), PARITY_STEPS)?;
+        let f32_difference = self.ours(shape, "F32", PARITY_STEPS)?.farthest_from(&expected);
+        let [ours, theirs] = [
+            self.ours(shape, "BF16", PARITY_STEPS)?.mean_distance(&expected),
+            self.theirs(shape, eager("BF16"), PARITY_STEPS)?.mean_distance(&expected),
+        ];
+        let (first, last) = (expected.losses[0], expected.losses[PARITY_STEPS - 1]);
+        say(&format!(
+            "{PARITY_STEPS} steps of {shape}, loss {first:.3} to {last:.3}: f32 at most \
+             {f32_difference:.1e} from PyTorch's f32 (allowed {F32_DIFFERENCE_MAX:.0e}); bf16 on \
+             average {ours:.1e} from it, PyTorch's own {theirs:.1e} (allowed {BF16_RATIO_MAX} \
+             times that)"
+        ));
+        if f32_difference > F32_DIFFERENCE_MAX || ours > BF16_RATIO_MAX * theirs {
+            bail!("the losses are farther apart than that");
+        }
+        Ok(())
+    }
+
+    fn time(&self, shape: &str, mode: Mode) -> Result<()> {
+        let steps = WARM_UP_STEPS + TIMED_STEPS;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            ours.push(self.ours(shape, mode.precision, steps)?);
+            theirs.push(self.theirs(shape, mode, steps)?);
+        }
+        let ratios = |figure: fn(&Steps) -> f64| {
+            median(ours.iter().zip(&theirs).map(|(o, t)| figure(o) / figure(t)).collect())
+        };
+        let middle =
+            |steps: &[Steps], figure: fn(&Steps) -> f64| median(steps.iter().map(figure).collect());
+        say(&format!(
+            "{shape:>5} {:>10} {:>10.0} {:>19.0} {:>7.2} {:>9.0} {:>11.0} {:>7.2}",
+            mode.precision,
+            middle(&ours, Steps::pace),
+            middle(&theirs, Steps::pace),
+            ratios(Steps::pace),
+            middle(&ours, Steps::megabytes),
+            middle(&theirs, Steps::megabytes),
+            ratios(Steps::megabytes),
+        ));
+        Ok(())
+    }
+}
+
+/// What a process said of its steps.
+struct Steps {
+    losses: Vec<f64>,
+    seconds: Vec<f64>,
+    peak_kilobytes: f64,
+}
+
+impl Steps {
+    /// Tokens of a step, as both programs have it.
+    const TOKENS: f64 = 4.0 * 256.0;
+
+    fn parse(printed: &str) -> Result<Self> {
+        let (mut losses, mut seconds, mut peak_kilobytes) = (Vec::new(), Vec::new(), 0.0);
+        for line in printed.lines() {
+            let line: Value = serde_json::from_str(line).context("a line that is not JSON")?;
+            losses.extend(line["loss"].as_f64());
+            seconds.extend(line["seconds"].as_f64());
+            peak_kilobytes = line["peak_kilobytes"].as_f64().unwrap_or(peak_kilobytes);
+        }
+        ensure!(!losses.is_empty() && losses.len() == seconds.len(), "no steps in {printed:?}");
+        Ok(Self { losses, seconds, peak_kilobytes })
+    }
+
+    /// Tokens a second of the timed steps' median.
+    fn pace(&self) -> f64 {
+        Self::TOKENS / median(self.seconds[WARM_UP_STEPS..].to_vec())
+    }
+
+    fn megabytes(&self) -> f64 {
+        self.peak_kilobytes / 1e3
+    }
+
+    fn distances<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = f64> + 'a {
+        self.losses.iter().zip(&other.losses).map(|(ours, theirs)| (ours - theirs).abs())
+    }
+
+    fn farthest_from(&self, other: &Self) -> f64 {
+        self.distances(other).fold(0.0, f64::max)
+    }
+
+    fn mean_distance(&self, other: &Self) -> f64 {
+        self.distances(other).sum::<f64>() / PARITY_STEPS as f64
+    }
+}
