@@ -8,13 +8,14 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-pub(crate) const PACKAGES: [&str; 7] = [
+pub(crate) const PACKAGES: [&str; 8] = [
     "torch",
     "transformers",
     "tokenizers",
     "gguf",
     "safetensors",
     "numpy",
+    "peft",
     // What it asks of a server changes from version to version.
     "lm_eval[api]==0.4.13",
 ];
@@ -62,6 +63,11 @@ pub(crate) fn run_all() -> Result<()> {
     let arguments: Vec<OsString> = files.into_iter().chain([kernels.into()]).chain(peer).collect();
     script("check_exports.py", &arguments)?;
 
+    say("adapters as PEFT reads and writes them");
+    let (base, folder) = (exports.join("hf"), target().join("adapters"));
+    let conversations = root().join("fixtures/conversations/conversations.jsonl");
+    let files = [&scribe, &logits, &base, &text, &folder, &conversations];
+    script("check_adapter.py", &files.map(OsString::from))?;
     say("the figures of `scribe eval`, as lm-evaluation-harness finds them over HTTP");
     let key = "sk-scribe-for-the-check";
     let server = setup::Server::start(&scribe, model, key)?;

@@ -19,6 +19,8 @@ const ROUNDS: usize = 10;
 const SAMPLING: u64 = 0;
 /// The same when they are normal draws.
 const NORMAL: u64 = 1;
+/// The same when they are uniform draws.
+const UNIFORM: u64 = 2;
 
 /// The counter-based generator Philox4x32 with ten rounds, keyed by a seed.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +119,13 @@ pub fn normal(seed: u64, index: u64) -> f32 {
     radius * math::sin_cos(std::f32::consts::TAU * unit(words[1])).1
 }
 
+/// A draw from the uniform distribution from -1 to 1, by its number in the seed's series.
+#[must_use]
+pub fn uniform(seed: u64, index: u64) -> f32 {
+    let words = Philox::new(seed).block([index, UNIFORM << 32]);
+    2.0 * unit(words[0]) - 1.0
+}
+
 /// A word as a number above 0 and at most 1.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "rounding to the nearest f32 is meant")]
@@ -192,6 +201,22 @@ mod tests {
             let bound = 4.0 * f64::sqrt(variance / count as f64);
             assert!((moment - expected).abs() < bound, "{moments:?}");
         }
+    }
+
+    #[test]
+    fn uniform_draws_have_their_moments() {
+        let count = 200_000;
+        let (mut mean, mut squares) = (0.0, 0.0);
+        for index in 0..count {
+            let value = f64::from(uniform(5, index));
+            assert!(value.abs() <= 1.0, "{value}");
+            mean += value / count as f64;
+            squares += value * value / count as f64;
+        }
+        // Four standard errors: the variances are 1/3, and of the squares 4/45.
+        let bound = |variance: f64| 4.0 * (variance / count as f64).sqrt();
+        assert!(mean.abs() < bound(1.0 / 3.0), "{mean}");
+        assert!((squares - 1.0 / 3.0).abs() < bound(4.0 / 45.0), "{squares}");
     }
 
     #[test]

@@ -114,6 +114,13 @@ impl Tensor {
         });
     }
 
+    /// Multiplies every value; the same bits on every path and number of threads.
+    pub fn scale(&mut self, device: &Device, factor: f32) {
+        device.pool().for_chunks(self.values_mut(), TASK_VALUES, |_, values| {
+            values.iter_mut().for_each(|value| *value *= factor);
+        });
+    }
+
     /// Sets every value to zero, on all threads.
     pub fn clear(&mut self, device: &Device) {
         device.pool().for_chunks(self.values_mut(), TASK_VALUES, |_, values| values.fill(0.0));
@@ -205,14 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_by_place() {
+    fn sums_and_products_are_by_place() {
         let options = DeviceOptions { threads: std::num::NonZeroUsize::new(3), kernels: None };
         let device = Device::cpu(&options).unwrap();
         let columns = TASK_VALUES / 2 + 1;
         let values: Vec<f32> = (0..5 * columns).map(|i| i as f32).collect();
         let mut tensor = Tensor::from_slice(&device, 5, columns, &values);
         tensor.add(&device, &tensor.clone());
-        assert!(tensor.to_vec().iter().zip(values).all(|(sum, value)| *sum == 2.0 * value));
+        assert!(tensor.to_vec().iter().zip(&values).all(|(sum, value)| *sum == 2.0 * value));
+        tensor.scale(&device, 0.25);
+        assert!(tensor.to_vec().iter().zip(&values).all(|(sum, value)| *sum == 0.5 * value));
         tensor.clear(&device);
         assert!(tensor.to_vec().iter().all(|value| value.to_bits() == 0));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use artifacts::StoredType;
 use artifacts::gguf::{Gguf, GgufFile};
@@ -11,6 +12,7 @@ use artifacts::tensors::TensorInfo;
 use engine::ops::rope::RopeScaling;
 use engine::{Dtype, Tensor, dtype};
 
+use crate::adapter::{Adapter, Merge};
 use crate::config::{CONFIG_BYTES_MAX, Config};
 use crate::error::Error;
 use crate::names::{Convention, Global};
@@ -49,6 +51,8 @@ pub(crate) struct Checkpoint {
     config: Config,
     /// Tensors that some part of the model asked for.
     used: BTreeSet<String>,
+    /// An adapter that is added to weights as they are read.
+    merge: Option<Merge>,
 }
 
 impl Checkpoint {
@@ -64,7 +68,7 @@ impl Checkpoint {
                 (Container::Folder(SafetensorsFolder::open(path)?), config)
             }
         };
-        let mut checkpoint = Self { container, config, used: BTreeSet::new() };
+        let mut checkpoint = Self { container, config, used: BTreeSet::new(), merge: None };
         checkpoint.read_rope_divisors()?;
         Ok(checkpoint)
     }
@@ -103,12 +107,54 @@ impl Checkpoint {
         self.look_up(name, shape).map(|(_, dtype)| dtype)
     }
 
-    /// The bytes of a tensor of exactly this shape.
+    /// Lets weights be read with an adapter added to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherAdapter`] for a model of another shape, [`Error::MergeIntoBlocks`] where a
+    /// weight is quantized: what was added would be rounded away with the rest.
+    pub(crate) fn merge(&mut self, adapter: Arc<Adapter>) -> Result<(), Error> {
+        adapter.check_fits(&self.config)?;
+        let merge = Merge::new(adapter, &self.config, self.convention());
+        for name in merge.names() {
+            let kind = self.find(name).and_then(|info| engine_type(info.dtype));
+            if let Some(kind) = kind.filter(|kind| kind.block_elements() > 1) {
+                let (name, found) = (name.to_owned(), kind.to_string());
+                return Err(Error::MergeIntoBlocks { name, found });
+            }
+        }
+        self.merge = Some(merge);
+        Ok(())
+    }
+
+    /// The bytes of a tensor of exactly this shape, in the type that it is stored in.
     pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), Error> {
+        let stored = self.dtype(name, shape)?;
+        let (dtype, bytes) = self.read_exact(name, shape)?;
+        if dtype == stored {
+            return Ok((dtype, bytes));
+        }
+        let (values, _) = bytes.as_chunks();
+        let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        Ok((stored, dtype::quantize_row(stored, &values)?))
+    }
+
+    /// As [`Self::read`], but weights that an adapter was added to are F32, not rounded.
+    pub(crate) fn read_exact(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(Dtype, Vec<u8>), Error> {
         let (info, dtype) = self.look_up(name, shape)?;
         let bytes = self.bytes(info)?;
         self.used.insert(name.to_owned());
-        Ok((dtype, bytes))
+        let Some(merge) = self.merge.as_ref().filter(|merge| merge.changes(name)) else {
+            return Ok((dtype, bytes));
+        };
+        let mut values = vec![0.0; shape.iter().product()];
+        dtype::dequantize_row(dtype, &bytes, &mut values);
+        merge.add(name, &self.config, &mut values);
+        Ok((Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
     /// A vector as numbers.
@@ -231,7 +277,7 @@ fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// The engine's name of a type that it can multiply.
-fn engine_type(stored: StoredType) -> Option<Dtype> {
+pub(crate) fn engine_type(stored: StoredType) -> Option<Dtype> {
     Some(match stored {
         StoredType::F32 => Dtype::F32,
         StoredType::F16 => Dtype::F16,

@@ -104,6 +104,55 @@ pub enum Error {
         /// Its type there.
         found: String,
     },
+    /// `adapter_config.json` is not a JSON object.
+    #[error("adapter_config.json is not valid: {message}; copy or download the adapter again")]
+    AdapterJson {
+        /// What the JSON parser found, with line and column.
+        message: String,
+    },
+    /// A value of an adapter is outside what can be used.
+    #[error("the adapter's `{key}` is {found}, but must be {expected}; choose another adapter")]
+    BadAdapter {
+        /// The key in `adapter_config.json`.
+        key: String,
+        /// The value there.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// An adapter asks for something that is not built.
+    #[error("the adapter needs {feature}, which is not supported; choose another adapter")]
+    UnsupportedAdapter {
+        /// The feature, by the key that asks for it.
+        feature: String,
+    },
+    /// A tensor of an adapter does not have the shape that the model needs.
+    #[error(
+        "the adapter's `{name}` has shape {found:?}, but beside this model it must be \
+         {expected:?}; name the model that the adapter was made for"
+    )]
+    AdapterShape {
+        /// The tensor's name.
+        name: String,
+        /// Its shape in the file, outermost first.
+        found: Vec<u64>,
+        /// The shape that follows from the model and the adapter's rank.
+        expected: Vec<u64>,
+    },
+    /// An adapter was made for a model of another shape.
+    #[error("the adapter belongs to a model of another shape; name the one that it was made for")]
+    OtherAdapter,
+    /// An adapter is to be merged into weights that are rounded to blocks.
+    #[error(
+        "`{name}` is stored as {found}, into which no adapter is merged; write the model in bf16 \
+         first, as `scribe models export --to hf --dtype bf16` does, or use the adapter unmerged"
+    )]
+    MergeIntoBlocks {
+        /// The tensor's name in the checkpoint.
+        name: String,
+        /// Its type there.
+        found: String,
+    },
     /// The prompt does not fit into the context window.
     #[error(
         "the prompt has {prompt_tokens} tokens, but the context window has {context_tokens}; \

@@ -6,7 +6,8 @@
 //! 3. [`MemoryPlan`]: what a model and its batch will take, known from its [`Outline`] alone.
 //! 4. [`Batch`]: [`SequenceRequest`]s are let in, each [`step`](Batch::step) brings [`Event`]s.
 //! 5. [`Sampling`]: how each token is drawn.
-//! 6. [`trainable::Trainable`]: a model that learns; [`export::Export`]: a checkpoint written anew
+//! 6. [`Adapter`]: what was learned beside a model, as small files; computed unmerged or merged.
+//! 7. [`trainable::Trainable`]: a model that learns; [`export::Export`]: a checkpoint written anew
 //!    for other programs.
 //!
 //! This crate never sees text. What a sequence gets depends on its own request alone: not on what
@@ -39,6 +40,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 mod batch;
 mod block;
 mod checkpoint;
@@ -61,11 +63,12 @@ pub mod trainable;
 mod weights;
 mod workspace;
 
+pub use adapter::{Adapter, AdapterOptions};
 pub use batch::{Batch, BatchOptions, BatchStats, PREFILL_CHUNK_MAX, SLOTS_MAX};
 pub use checkpoint::Source;
 pub use config::Config;
 pub use error::Error;
-pub use gpt::Model;
+pub use gpt::{Adapted, Model};
 pub use memory::MemoryPlan;
 pub use outline::Outline;
 pub use request::{

@@ -2,8 +2,9 @@
 
 use engine::ops::attention::{CacheShape, CacheType};
 use engine::ops::rope::RopeTable;
-use engine::{Device, KernelPath};
+use engine::{Device, Dtype, KernelPath, Matrix};
 
+use crate::adapter::Adapter;
 use crate::batch::BatchOptions;
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::Config;
@@ -34,6 +35,15 @@ impl Outline {
         let parameters = checkpoint.parameters()?;
         let (config, kernels) = (checkpoint.config().clone(), device.kernels());
         Ok(Self { config, kernels, weights_bytes, parameters })
+    }
+
+    /// With the memory of an adapter that is computed beside the weights, in f32 at most.
+    #[must_use]
+    pub fn beside(mut self, adapter: &Adapter) -> Self {
+        let weights = adapter.weights().iter();
+        let bytes = weights.map(|w| Matrix::packed_bytes(&[(Dtype::F32, w.rows())], w.columns()));
+        self.weights_bytes = self.weights_bytes.saturating_add(bytes.sum::<usize>() as u64);
+        self
     }
 
     /// The model's shape.

@@ -3,6 +3,7 @@
 use engine::ops::rope::RopeTable;
 use engine::{Device, Tensor};
 
+use crate::adapter::LowRows;
 use crate::config::Config;
 use crate::gpt::HEAD_ROWS_MAX;
 
@@ -21,6 +22,8 @@ pub(crate) struct Workspace {
     pub gate_up: Tensor,
     /// `[rows, ffn_width]`
     pub hidden: Tensor,
+    /// Between the matrices of an adapter.
+    pub low_rows: LowRows,
     /// The rows whose logits are wanted, `[wanted, width]`.
     pub last: Tensor,
     /// `[wanted, vocab]`
@@ -41,6 +44,7 @@ impl Workspace {
             attended: tensor(config.query_width()),
             gate_up: tensor(2 * config.ffn_width),
             hidden: tensor(config.ffn_width),
+            low_rows: LowRows::new(device),
             last: tensor(config.width),
             logits: tensor(config.vocab),
             rope: RopeTable::new(

@@ -1,12 +1,13 @@
 //! A model becomes files for other programs: weights, shape, tokenizer and advice together.
 
 use std::io::{self, Read as _};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder::{self, NewFolder};
 use artifacts::gguf::{Gguf, Metadata, Value};
-use engine::Dtype;
+use engine::{Device, DeviceOptions, Dtype};
 use model::Source;
 use model::config::JsonOptions;
 use model::export::{Export, Exported};
@@ -24,6 +25,9 @@ const BESIDE: [&str; 5] = [
     "chat_template.jinja",
     "generation_config.json",
 ];
+
+/// Threads that read an adapter: nothing is computed.
+const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// Longest of these files: that of the tokenizers that are read.
 const BESIDE_BYTES_MAX: u64 = 64 << 20;
@@ -45,10 +49,14 @@ pub(crate) struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// Opens the files of a model.
+    /// Opens the files of a model; an adapter that it has is added to its weights.
     pub(crate) fn open(located: &'a Located) -> Result<Self, Error> {
-        let export = Export::open(&Source::detect(&located.path))?;
-        let tokenizer = loading::read_tokenizer(&located.path)?;
+        let mut export = Export::open(&Source::detect(&located.path))?;
+        let device = Device::cpu(&DeviceOptions { threads: Some(ONE), kernels: None })?;
+        if let Some(adapter) = located.read_adapter(&device, export.config())? {
+            export.merge(adapter)?;
+        }
+        let tokenizer = loading::read_tokenizer(located.words())?;
         Ok(Self { located, export, tokenizer })
     }
 
@@ -104,7 +112,7 @@ impl<'a> Opened<'a> {
     /// name and tokenizer.
     fn metadata(&self) -> Result<Metadata, Error> {
         let mut metadata = Metadata::new();
-        if self.located.path.is_dir() {
+        if self.located.words().is_dir() {
             metadata.insert("general.type", Value::String("model".to_owned()))?;
             metadata.insert("general.name", Value::String(self.located.name.clone()))?;
             self.tokenizer.write_gguf(self.export.config().vocab, &mut metadata)?;
@@ -130,8 +138,9 @@ fn write_beside(
     context_tokens: usize,
 ) -> Result<(), Error> {
     for name in BESIDE {
-        let path = located.path.join(name);
-        let own = if located.path.is_dir() { artifacts::open_file(&path) } else { not_found() };
+        let words = located.words();
+        let path = words.join(name);
+        let own = if words.is_dir() { artifacts::open_file(&path) } else { not_found() };
         match own {
             Ok(file) => {
                 folder.write(name, |out| {
@@ -174,7 +183,7 @@ fn written(
 
 /// The advice that comes with a model, and the tokens that begin and end a text.
 fn generation_config(located: &Located, tokenizer: &Tokenizer) -> String {
-    let advice = loading::generation_config(&located.path).or(located.sampling);
+    let advice = located.advice();
     let mut json = serde_json::to_value(advice).unwrap_or_default();
     if let Some(temperature) = advice.temperature {
         json["do_sample"] = (temperature > 0.0).into();

@@ -8,7 +8,7 @@ use artifacts::gguf::Gguf;
 use artifacts::safetensors::SafetensorsFolder;
 use artifacts::tensors::TensorInfo;
 use chat::Sampling;
-use model::{BatchOptions, MemoryPlan, Model, Source};
+use model::{Adapted, Adapter, BatchOptions, MemoryPlan, Model, Source};
 use serde::{Deserialize, Serialize};
 use tokenizer::{ChatFormat, DetectedFormat, Tokenizer};
 
@@ -49,6 +49,8 @@ pub struct Located {
     pub name: String,
     /// A GGUF file or a Hugging Face folder.
     pub path: PathBuf,
+    /// What was learned beside it.
+    pub adapter: Option<LocatedAdapter>,
     /// What the catalogue advises.
     pub sampling: SamplingDefaults,
     /// Digest of the weights, where there is one file and it was verified when it was installed.
@@ -56,6 +58,15 @@ pub struct Located {
     /// Whether a run has pretrained it and taught it no more: it goes on with a text, and knows no
     /// conversation, whatever marks its vocabulary has.
     pub only_writes: bool,
+}
+
+/// A folder with an adapter, and how it is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedAdapter {
+    /// A folder in PEFT's layout; the tokenizer that it has, if any, is used.
+    pub folder: PathBuf,
+    /// Whether it is added to the weights as they are read.
+    pub merged: bool,
 }
 
 /// A model as its files describe it; its weights are not read yet.
@@ -67,6 +78,8 @@ pub struct Outline {
     pub device: engine::Device,
     /// Shape and size.
     pub model: model::Outline,
+    /// What was learned beside it.
+    pub adapted: Option<Adapted>,
     /// Facts for people.
     pub details: ModelDetails,
 }
@@ -156,6 +169,38 @@ impl SamplingDefaults {
     }
 }
 
+impl Located {
+    /// Where its tokenizer lies, with the words in which it was taught: beside its adapter, if there
+    /// is one.
+    #[must_use]
+    pub fn words(&self) -> &Path {
+        match &self.adapter {
+            Some(adapter) if adapter.folder.join("tokenizer.json").exists() => &adapter.folder,
+            _ => &self.path,
+        }
+    }
+
+    /// The advice that comes with it, what was learned last first.
+    #[must_use]
+    pub fn advice(&self) -> SamplingDefaults {
+        generation_config(self.words()).or(generation_config(&self.path)).or(self.sampling)
+    }
+
+    /// Reads its adapter, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] where it cannot be read or belongs to another model.
+    pub fn read_adapter(
+        &self,
+        device: &engine::Device,
+        config: &model::Config,
+    ) -> Result<Option<Arc<Adapter>>, Error> {
+        let Some(adapter) = &self.adapter else { return Ok(None) };
+        Ok(Some(Arc::new(Adapter::read(device, config, &adapter.folder)?)))
+    }
+}
+
 impl Outline {
     /// Looks at the model without reading its weights.
     ///
@@ -164,12 +209,19 @@ impl Outline {
     /// [`Error`] with what is wrong in which file.
     pub fn read(located: &Located, options: &EngineOptions) -> Result<Self, Error> {
         let device = engine::Device::cpu(&options.device.options())?;
-        let model = model::Outline::read(&device, &Source::detect(&located.path))?;
+        let mut model = model::Outline::read(&device, &Source::detect(&located.path))?;
+        let merged = located.adapter.as_ref().is_some_and(|adapter| adapter.merged);
+        let adapter = located.read_adapter(&device, model.config())?;
+        if let Some(adapter) = adapter.as_ref().filter(|_| !merged) {
+            model = model.beside(adapter);
+        }
+        let way = if merged { Adapted::Merged } else { Adapted::Beside };
+        let adapted = adapter.map(way);
         let mut details = describe(&located.path)?;
         details.architecture = model.config().architecture.gguf_name().to_owned();
         details.parameters = model.parameters();
         details.sha256.clone_from(&located.sha256);
-        Ok(Self { located: located.clone(), device, model, details })
+        Ok(Self { located: located.clone(), device, model, adapted, details })
     }
 
     /// Reads the weights; `progress` hears how many of how many bytes were read.
@@ -179,7 +231,8 @@ impl Outline {
     /// [`Error`] with what is wrong in which file.
     pub fn load(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Weights, Error> {
         let path = &self.located.path;
-        let model = Model::load(&self.device, &Source::detect(path), progress)?;
+        let (source, adapted) = (Source::detect(path), self.adapted.as_ref());
+        let model = Model::load_adapted(&self.device, &source, adapted, progress)?;
         Ok(Weights {
             created: modified_seconds(path),
             name: self.located.name,
@@ -239,10 +292,9 @@ impl Loaded {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Error> {
         // The small things first: what is wrong with them shows before the weights are read.
-        let path = &outline.located.path;
-        let tokenizer = read_tokenizer(path)?;
+        let tokenizer = read_tokenizer(outline.located.words())?;
         let DetectedFormat { format, passed_over } = chat_format(format_name, &tokenizer)?;
-        let sampling = generation_config(path).or(outline.located.sampling).complete();
+        let sampling = outline.located.advice().complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, format, template_passed_over: passed_over, sampling })
     }
@@ -255,9 +307,8 @@ impl Writer {
     ///
     /// [`Error`] with what is wrong in which file.
     pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
-        let path = &outline.located.path;
-        let tokenizer = read_tokenizer(path)?;
-        let sampling = generation_config(path).or(outline.located.sampling).complete();
+        let tokenizer = read_tokenizer(outline.located.words())?;
+        let sampling = outline.located.advice().complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, sampling })
     }
@@ -270,7 +321,7 @@ impl Located {
         let has_none = |tokenizer: Tokenizer| {
             matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
         };
-        self.only_writes || read_tokenizer(&self.path).is_ok_and(has_none)
+        self.only_writes || read_tokenizer(self.words()).is_ok_and(has_none)
     }
 }
 

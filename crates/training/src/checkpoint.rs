@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.json`, `model.safetensors`, tokenizer's files | the model, as Hugging Face lays it out |
+//! | or `adapter_config.json`, `adapter_model.safetensors`, tokenizer's files | the adapter that \
+//! learns beside a model, as PEFT lays it out |
 //! | `optimizer.safetensors` | the optimizer's state, in f32 |
 //! | `progress.json` | [`Progress`] |
 

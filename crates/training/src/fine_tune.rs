@@ -21,6 +21,8 @@ const ROW_TOKENS: usize = 512;
 /// The model that is taught.
 #[derive(Debug, Clone, Copy)]
 pub struct Base<'a> {
+    /// What an adapter's files are to call it: a name of the catalogue or a path.
+    pub name: &'a str,
     /// Its checkpoint: a folder or a file.
     pub path: &'a Path,
     /// Its tokenizer.
@@ -80,8 +82,17 @@ impl Stage {
             folder: run.fine_tuned(),
             packing: Packing::Whole,
             row_tokens,
-            begin: Begin::Weights(base.path.to_owned()),
+            begin: begin(sft, base),
         })
+    }
+}
+
+/// With the base's own weights, or with an adapter beside them.
+fn begin(recipe: &StageRecipe, base: &Base<'_>) -> Begin {
+    let path = base.path.to_owned();
+    match &recipe.lora {
+        None => Begin::Weights(path),
+        Some(lora) => Begin::Adapter { base: path, options: Box::new(lora.options(base.name)) },
     }
 }
 

@@ -92,6 +92,17 @@ impl RunFolder {
         if progress.is_finished() { Ok(latest.path) } else { Err(not_yet(progress.step)) }
     }
 
+    /// How a checkpoint of a later stage names one of this run, so that a run may be moved: a path
+    /// that begins at its own folder.
+    #[must_use]
+    pub fn name_from_checkpoint(&self, path: &Path) -> String {
+        // `4-sft/checkpoints/step-…` of the run.
+        match path.strip_prefix(&self.path) {
+            Ok(inside) => Path::new("../../..").join(inside).display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
     /// The model that answers: metrics and checkpoints.
     #[must_use]
     pub fn fine_tuned(&self) -> PathBuf {

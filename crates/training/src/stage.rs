@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use artifacts::hash::Digest;
 use corpus::{Corpus, Loader, LoaderOptions, Packing, Split};
-use model::Config;
+use model::{AdapterOptions, Config};
 use tokenizer::Tokenizer;
 
 use crate::recipe::{Recipe, STEPS_MAX, StageRecipe};
@@ -40,6 +40,13 @@ pub enum Begin {
     Random(Box<Config>),
     /// With the weights of a checkpoint.
     Weights(PathBuf),
+    /// With an adapter beside the weights of a checkpoint, which stay.
+    Adapter {
+        /// The checkpoint.
+        base: PathBuf,
+        /// How the adapter begins.
+        options: Box<AdapterOptions>,
+    },
 }
 
 impl Stage {

@@ -193,6 +193,14 @@ impl Trainer {
         (self.stage.recipe.rows * self.stage.row_tokens) as u64
     }
 
+    /// How many weights learn, and how many the model has without an adapter.
+    #[must_use]
+    pub fn weights(&self) -> (u64, u64) {
+        let model = &self.learner.model;
+        let all = model.config().parameters();
+        (model.adapter().map_or(all, model::Adapter::parameters_count), all)
+    }
+
     /// Where metrics and checkpoints are left.
     #[must_use]
     pub fn folder(&self) -> &Path {

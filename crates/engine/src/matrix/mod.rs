@@ -130,6 +130,11 @@ impl Matrix {
         self.parts.iter().map(|part| part.panels.as_slice().len()).sum()
     }
 
+    /// The types of its parts, in order.
+    pub fn dtypes(&self) -> impl Iterator<Item = Dtype> {
+        self.parts.iter().map(|part| part.dtype)
+    }
+
     /// The parts in order.
     pub(crate) fn parts(&self) -> &[PackedPart] {
         &self.parts

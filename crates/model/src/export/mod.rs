@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use artifacts::StoredType;
 use artifacts::folder::NewFolder;
@@ -18,6 +19,7 @@ use artifacts::tensors::TensorSpec;
 use engine::ops::rope::Pairing;
 use engine::{Dtype, dtype};
 
+use crate::adapter::Adapter;
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{Config, JsonOptions};
 use crate::error::Error;
@@ -64,6 +66,16 @@ impl Export {
             checkpoint.dtype(&item.name(checkpoint.convention()), &item.shape)?;
         }
         Ok(Self { checkpoint })
+    }
+
+    /// Adds an adapter to the weights; sums are rounded once, to the type that is written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherAdapter`] for a model of another shape, [`Error::MergeIntoBlocks`] where a
+    /// weight is quantized.
+    pub fn merge(&mut self, adapter: Arc<Adapter>) -> Result<(), Error> {
+        self.checkpoint.merge(adapter)
     }
 
     /// Writes `config.json` and `model.safetensors` into a folder. `progress` hears how many of how
@@ -225,8 +237,10 @@ impl<'a> Pass<'a> {
 
     fn read(&mut self, item: &Item) -> Result<(Dtype, Vec<u8>), Error> {
         let name = item.name(self.checkpoint.convention());
-        let read = self.checkpoint.read(&name, &item.shape)?;
-        self.read += read.1.len() as u64;
+        let stored = self.checkpoint.dtype(&name, &item.shape)?;
+        let read = self.checkpoint.read_exact(&name, &item.shape)?;
+        let elements = item.rows() * item.columns() / stored.block_elements();
+        self.read += (elements * stored.block_bytes()) as u64;
         (self.progress)(self.read, self.checkpoint.tensor_bytes());
         // A vector is read value by value.
         if item.is_vector() && read.0.block_elements() != 1 {

@@ -2,11 +2,14 @@
 
 mod logits;
 
+use std::sync::Arc;
+
 use engine::Device;
 use engine::ops::attention::{AttentionRow, KvCache};
 use engine::ops::matmul::{self, Store};
 use engine::ops::{embedding, rms_norm};
 
+use crate::adapter::{Adapter, ServedAdapter};
 use crate::block::{self, Pass};
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::Config;
@@ -24,6 +27,16 @@ pub struct Model {
     device: Device,
     outline: Outline,
     weights: Weights,
+    adapter: Option<ServedAdapter>,
+}
+
+/// What is to be done with an adapter.
+#[derive(Debug, Clone)]
+pub enum Adapted {
+    /// It is computed beside the weights, with the numbers of training.
+    Beside(Arc<Adapter>),
+    /// It is added to the weights as they are read, and costs nothing more.
+    Merged(Arc<Adapter>),
 }
 
 impl Model {
@@ -42,7 +55,29 @@ impl Model {
         source: &Source,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Error> {
+        Self::load_adapted(device, source, None, progress)
+    }
+
+    /// As [`Model::load`], with an adapter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::load`]; [`Error::OtherAdapter`] for an adapter of another model,
+    /// [`Error::MergeIntoBlocks`] for one that is to be merged into quantized weights.
+    ///
+    /// # Panics
+    ///
+    /// Never: what is packed is as large as its [`Outline`] says.
+    pub fn load_adapted(
+        device: &Device,
+        source: &Source,
+        adapted: Option<&Adapted>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
         let mut checkpoint = Checkpoint::open(source)?;
+        if let Some(Adapted::Merged(adapter)) = adapted {
+            checkpoint.merge(adapter.clone())?;
+        }
         let outline = Outline::of(device, &checkpoint)?;
         let weights = weights::load(device, &mut checkpoint, progress)?;
         debug_assert_eq!(
@@ -50,7 +85,14 @@ impl Model {
             outline.weights_bytes(),
             "the outline is that of the weights"
         );
-        Ok(Self { device: device.clone(), outline, weights })
+        let adapter = match adapted {
+            Some(Adapted::Beside(adapter)) => {
+                let config = outline.config();
+                Some(ServedAdapter::new(device, config, &weights.blocks, adapter)?)
+            }
+            _ => None,
+        };
+        Ok(Self { device: device.clone(), outline, weights, adapter })
     }
 
     /// The model's shape.
@@ -93,8 +135,8 @@ impl Model {
         assert_eq!((tokens.len(), positions.len()), (rows.len(), rows.len()), "rows of a step");
         w.resize(rows.len());
         embedding::forward(&self.device, &mut w.stream, &self.weights.embedding, tokens);
-        let (device, config) = (&self.device, self.config());
-        let mut pass = Pass { device, config, cache, rows, positions };
+        let (device, config, adapter) = (&self.device, self.config(), self.adapter.as_ref());
+        let mut pass = Pass { device, config, cache, rows, positions, adapter };
         for (layer, weights) in self.weights.blocks.iter().enumerate() {
             block::forward(&mut pass, w, weights, layer);
         }

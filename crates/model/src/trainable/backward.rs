@@ -6,15 +6,16 @@ use engine::ops::rope::RopeTable;
 use engine::ops::{embedding, rms_norm, rope, swiglu};
 use engine::{Device, Tensor};
 
+use super::adapted::Learning;
 use super::parameters::{BlockPlaces, LinearPlaces};
 use super::{Activations, Copies, MicroBatch, Trainable, backward_copy, cache_shape};
 
 impl Trainable {
-    /// Adds the gradients of all weights but the head's; `activations.d_normed` holds that of the
+    /// Adds the gradients of all weights that learn but the head's; `activations.d_normed` holds that of the
     /// last norm's output.
     pub(super) fn backward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
         let norm = self.places.final_norm;
-        let (mut gradients, a) = self.split();
+        let (mut gradients, a) = self.split(self.config.layers);
         let d_stream = (&mut a.d_stream, Store::Overwrite);
         gradients.norm(norm, d_stream, &a.d_normed, &a.stream);
         for layer in (0..self.config.layers).rev() {
@@ -24,16 +25,18 @@ impl Trainable {
         let table = match &mut self.lookups {
             Some(lookups) => {
                 lookups.pending = true;
-                &mut lookups.gradient
+                Some(&mut lookups.gradient)
             }
-            None => &mut self.gradients[self.places.embedding],
+            None => self.gradients.get_mut(self.places.embedding),
         };
-        embedding::backward(&self.device, table, &self.activations.d_stream, batch.tokens);
+        if let Some(table) = table {
+            embedding::backward(&self.device, table, &self.activations.d_stream, batch.tokens);
+        }
     }
 
     fn feed_forward_backward(&mut self, layer: usize) {
         let BlockPlaces { ffn_norm, gate_up, down, .. } = self.places.blocks[layer];
-        let (mut gradients, a) = self.split();
+        let (mut gradients, a) = self.split(layer);
         let (device, kept) = (gradients.device, &a.layers[layer]);
 
         swiglu::forward(device, &mut a.hidden, &kept.gate_up);
@@ -49,7 +52,7 @@ impl Trainable {
             self.places.blocks[layer];
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
         let shape = cache_shape(&self.config, self.precision);
-        let (mut gradients, a) = self.split();
+        let (mut gradients, a) = self.split(layer);
         let (device, kept) = (gradients.device, &a.layers[layer]);
 
         gradients.linear(attention_output, &mut a.d_attended, &a.d_stream, &kept.attended);
@@ -59,7 +62,7 @@ impl Trainable {
         if let Some([query_norm, key_norm]) = head_norms {
             for (columns, norm) in [(0..query, query_norm), (query..query + kv, key_norm)] {
                 let inputs = gradients.norm_inputs(norm, &kept.raw_qkv);
-                let d_weight = Some(&mut gradients.all[norm]);
+                let d_weight = gradients.all.get_mut(norm);
                 rms_norm::backward_heads(device, &mut a.d_qkv, columns, d_weight, &inputs);
             }
         }
@@ -68,8 +71,8 @@ impl Trainable {
         gradients.norm(attention_norm, (&mut a.d_stream, Store::Add), &a.d_normed, &kept.input);
     }
 
-    /// The gradients with what they are made from, and the activations beside them.
-    fn split(&mut self) -> (Gradients<'_>, &mut Activations) {
+    /// The gradients with what they are made from in a layer, and the activations beside them.
+    fn split(&mut self, layer: usize) -> (Gradients<'_>, &mut Activations) {
         let gradients = Gradients {
             device: &self.device,
             precision: self.precision,
@@ -78,6 +81,8 @@ impl Trainable {
             copies: &self.copies,
             rope: &self.rope,
             all: &mut self.gradients,
+            learning: self.learning.as_mut(),
+            layer,
         };
         (gradients, &mut self.activations)
     }
@@ -91,27 +96,36 @@ struct Gradients<'a> {
     weights: &'a [Tensor],
     copies: &'a [Option<Copies>],
     rope: &'a RopeTable,
+    /// None where an adapter learns.
     all: &'a mut [Tensor],
+    learning: Option<&'a mut Learning>,
+    layer: usize,
 }
 
 impl<'a> Gradients<'a> {
-    /// Adds the gradients of a linear layer's weights and writes that of its input.
+    /// Adds the gradients of a linear layer's weights, or of the adapter beside them, and writes that
+    /// of its input.
     fn linear(&mut self, places: LinearPlaces, d_x: &mut Tensor, d_out: &Tensor, x: &Tensor) {
-        let LinearPlaces { matrix, bias } = places;
+        let LinearPlaces { matrix, bias, product } = places;
         let (device, precision) = (self.device, self.precision);
-        matmul::add_weight_gradient(device, &mut self.all[matrix], d_out, x, precision);
-        if let Some(bias) = bias {
-            matmul::add_bias_gradient(device, &mut self.all[bias], d_out);
+        if let Some(d_matrix) = self.all.get_mut(matrix) {
+            matmul::add_weight_gradient(device, d_matrix, d_out, x, precision);
+        }
+        if let Some(d_bias) = bias.and_then(|bias| self.all.get_mut(bias)) {
+            matmul::add_bias_gradient(device, d_bias, d_out);
         }
         let transposed = backward_copy(self.copies, matrix);
         matmul::forward(device, d_x, d_out, transposed, None, Store::Overwrite);
+        if let Some(learning) = &mut self.learning {
+            learning.backward(device, (self.layer, product), d_x, d_out, x);
+        }
     }
 
     /// Adds the gradient of a norm's weight, and stores that of its input.
     fn norm(&mut self, norm: usize, d_x: (&mut Tensor, Store), d_out: &Tensor, x: &Tensor) {
         let inputs = self.norm_inputs(norm, x);
         let (d_x, store) = d_x;
-        let d_weight = Some(&mut self.all[norm]);
+        let d_weight = self.all.get_mut(norm);
         let gradients = rms_norm::Gradients { d_x, store, d_weight };
         rms_norm::backward(self.device, gradients, d_out, &inputs);
     }

@@ -21,7 +21,7 @@ impl Trainable {
         self.head(batch, false)
     }
 
-    /// The losses of a micro-batch; their gradient is added to that of every weight.
+    /// The losses of a micro-batch; their gradient is added to that of every weight that learns.
     ///
     /// # Panics
     ///
@@ -51,10 +51,14 @@ impl Trainable {
         let (device, epsilon) = (&self.device, self.config.norm_epsilon);
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
         let (copies, weights) = (&self.copies, &self.weights);
-        let linear = |out: &mut Tensor, x: &Tensor, places: LinearPlaces, store: Store| {
+        let learning = &mut self.learning;
+        let mut linear = |out: &mut Tensor, x: &Tensor, places: LinearPlaces, store: Store| {
             let matrix = forward_copy(copies, places.matrix);
             let bias = places.bias.map(|bias| &weights[bias]);
             matmul::forward(device, out, x, matrix, bias, store);
+            if let Some(learning) = learning {
+                learning.forward(device, (layer, places.product), out, x);
+            }
         };
         let a = &mut self.activations;
         let kept = &mut a.layers[layer];
@@ -93,7 +97,7 @@ impl Trainable {
         let head = forward_copy(&self.copies, self.places.head);
         let head_across = backward_copy(&self.copies, self.places.head);
         let chunk = logit_rows(&self.config);
-        let d_head = &mut self.gradients[self.places.head];
+        let mut d_head = self.gradients.get_mut(self.places.head);
         let a = &mut self.activations;
         rms_norm::forward(device, &mut a.normed, &a.stream, norm, self.config.norm_epsilon);
         let mut losses = Losses { losses: vec![0.0; rows], logprobs: vec![0.0; rows] };
@@ -122,7 +126,9 @@ impl Trainable {
                 continue;
             }
             cross_entropy::forward_backward(device, &mut a.logits, &targets, results);
-            matmul::add_weight_gradient(device, d_head, &a.logits, &a.last, precision);
+            if let Some(d_head) = &mut d_head {
+                matmul::add_weight_gradient(device, d_head, &a.logits, &a.last, precision);
+            }
             let (d_last, store) = (&mut a.d_last, Store::Overwrite);
             matmul::forward(device, d_last, &a.logits, head_across, None, store);
             for (place, row) in own.enumerate() {

@@ -8,11 +8,16 @@
 //! tables are stored in bf16 and all else in f32 (`served_logprobs_are_those_of_training`). With
 //! [`Precision::F32`] they are close: keys and values stay f32 here and are rounded to bf16 there.
 //!
+//! With an adapter ([`Trainable::with_adapter`]) the adapter is what learns: [`Trainable::parameters`],
+//! weights and gradients are its own, and the model's weights have neither gradients nor room for
+//! them.
+//!
 //! Gradients are accumulated: every sum over tokens is one chain in the order of the tokens that
 //! goes on from one micro-batch to the next, so the size of micro-batches changes no bit
 //! (`micro_batches_and_threads_change_no_bit`). With bf16 that holds for cuts at an even number of
 //! tokens: there tokens are added in pairs.
 
+mod adapted;
 mod backward;
 mod files;
 mod forward;
@@ -22,12 +27,14 @@ mod tests;
 
 use engine::ops::attention::{CacheShape, CacheType, KvCache, PAGE_TOKENS};
 use engine::ops::matmul::Precision;
-use engine::ops::rope::RopeTable;
+use engine::ops::rope::{Pairing, RopeTable};
 use engine::{Device, Dtype, Matrix, Order, Tensor};
 
+use crate::adapter::Adapter;
 use crate::config::Config;
 use crate::error::Error;
 
+use self::adapted::Learning;
 use self::parameters::Places;
 pub use self::parameters::{Parameter, ParameterKind};
 
@@ -73,8 +80,10 @@ pub struct Trainable {
     parameters: Vec<Parameter>,
     places: Places,
     weights: Vec<Tensor>,
+    /// None where an adapter learns.
     gradients: Vec<Tensor>,
     lookups: Option<Lookups>,
+    learning: Option<Learning>,
     /// The rounded copies of matrices and tables, by place.
     copies: Vec<Option<Copies>>,
     rope: RopeTable,
@@ -111,6 +120,32 @@ struct Copies {
     backward: Option<Matrix>,
 }
 
+impl Copies {
+    /// Copies of zeros of a matrix `[rows, columns]`; without `is_multiplied` of a table that tokens
+    /// are looked up in.
+    fn zeros(
+        dtype: Dtype,
+        [rows, columns]: [usize; 2],
+        is_multiplied: bool,
+    ) -> Result<Self, Error> {
+        let backward = is_multiplied.then(|| Matrix::zeros(dtype, columns, rows)).transpose()?;
+        Ok(Self { forward: Matrix::zeros(dtype, rows, columns)?, backward })
+    }
+
+    /// Takes the values of a weight.
+    fn write(&mut self, device: &Device, weight: &Tensor) {
+        self.forward.write(device, weight, Order::Rows);
+        if let Some(backward) = &mut self.backward {
+            backward.write(device, weight, Order::Columns);
+        }
+    }
+
+    /// The copy for the gradient of the input.
+    fn backward(&self) -> &Matrix {
+        self.backward.as_ref().expect("matrices have a transposed copy")
+    }
+}
+
 /// The copy of a matrix or table for the layer itself.
 fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
     &copies[place].as_ref().expect("matrices and tables have copies").forward
@@ -118,8 +153,7 @@ fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
 
 /// The copy of a matrix for the gradient of its input.
 fn backward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
-    let backward = copies[place].as_ref().and_then(|copies| copies.backward.as_ref());
-    backward.expect("matrices have a transposed copy")
+    copies[place].as_ref().expect("matrices and tables have copies").backward()
 }
 
 /// What is kept of the forward pass until the backward pass has used it, `[rows, …]`.
@@ -243,19 +277,14 @@ impl Trainable {
             &rope.scaling,
             rope.pairing,
         );
-        let dtype = match precision {
-            Precision::F32 => Dtype::F32,
-            Precision::Bf16 => Dtype::Bf16,
-        };
+        let dtype = dtype_of(precision);
         let copies = (0..)
             .zip(&parameters)
-            .map(|(place, Parameter { kind, shape: [rows, columns], .. })| match kind {
+            .map(|(place, Parameter { kind, shape, .. })| match kind {
                 ParameterKind::Vector => Ok(None),
                 ParameterKind::Matrix | ParameterKind::Table => {
                     let is_multiplied = *kind == ParameterKind::Matrix || place == places.head;
-                    let backward = is_multiplied.then(|| Matrix::zeros(dtype, *columns, *rows));
-                    let forward = Matrix::zeros(dtype, *rows, *columns)?;
-                    Ok(Some(Copies { forward, backward: backward.transpose()? }))
+                    Copies::zeros(dtype, *shape, is_multiplied).map(Some)
                 }
             })
             .collect::<Result<_, Error>>()?;
@@ -269,6 +298,7 @@ impl Trainable {
             precision,
             gradients: parameters::zeros(device, &parameters),
             lookups,
+            learning: None,
             parameters,
             places,
             weights,
@@ -281,52 +311,87 @@ impl Trainable {
         Ok(trainable)
     }
 
+    /// Lets an adapter learn in place of the model's own weights, which stay as they are; of these
+    /// only what products read is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherAdapter`] for an adapter of another model.
+    pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self, Error> {
+        adapter.check_fits(&self.config)?;
+        if self.config.rope.pairing != Pairing::Halves {
+            return Err(Error::OtherAdapter);
+        }
+        self.gradients = Vec::new();
+        self.lookups = None;
+        for (weight, copies) in self.weights.iter_mut().zip(&self.copies) {
+            if copies.is_some() {
+                *weight = Tensor::zeros(&self.device, 0, weight.columns());
+            }
+        }
+        self.learning = Some(Learning::new(&self.device, adapter, self.precision)?);
+        Ok(self)
+    }
+
+    /// The adapter that learns, if one does.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.learning.as_ref().map(|learning| &learning.adapter)
+    }
+
     /// The model's shape.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// All weights, in the order of [`Self::weights`] and [`Self::gradients`].
+    /// All weights that learn, in the order of [`Self::weights`] and [`Self::gradients`].
     #[must_use]
     pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+        self.adapter().map_or(&self.parameters, Adapter::parameters)
     }
 
-    /// The values of all weights.
+    /// The values of all weights that learn.
     #[must_use]
     pub fn weights(&self) -> &[Tensor] {
-        &self.weights
+        self.adapter().map_or(&self.weights, Adapter::weights)
     }
 
     /// What was accumulated since [`Self::clear_gradients`]; ask after the last micro-batch of a
-    /// step, because the two gradients of a tied table are added up here.
+    /// step, because the two gradients of a tied table are added up here, and what an adapter's
+    /// zeros got is cleared.
     pub fn gradients(&mut self) -> &[Tensor] {
-        self.add_lookups();
-        &self.gradients
+        self.weights_and_gradients().1
     }
 
     /// Weights to be changed, with what [`Self::gradients`] says; then call [`Self::refresh`].
     pub fn weights_and_gradients(&mut self) -> (&mut [Tensor], &[Tensor]) {
         self.add_lookups();
-        (&mut self.weights, &self.gradients)
+        match &mut self.learning {
+            Some(learning) => learning.weights_and_gradients(),
+            None => (&mut self.weights, &self.gradients),
+        }
     }
 
     /// Lets products read the weights as they are now.
     pub fn refresh(&mut self) {
+        if let Some(learning) = &mut self.learning {
+            return learning.refresh(&self.device);
+        }
         for (weights, copies) in self.weights.iter().zip(&mut self.copies) {
-            if let Some(Copies { forward, backward }) = copies {
-                forward.write(&self.device, weights, Order::Rows);
-                if let Some(backward) = backward {
-                    backward.write(&self.device, weights, Order::Columns);
-                }
+            if let Some(copies) = copies {
+                copies.write(&self.device, weights);
             }
         }
     }
 
     /// Sets all gradients to zero.
     pub fn clear_gradients(&mut self) {
-        self.gradients.iter_mut().for_each(|gradient| gradient.clear(&self.device));
+        let gradients = match &mut self.learning {
+            Some(learning) => &mut learning.gradients,
+            None => &mut self.gradients,
+        };
+        gradients.iter_mut().for_each(|gradient| gradient.clear(&self.device));
         if let Some(lookups) = &mut self.lookups {
             lookups.clear(&self.device);
         }
@@ -358,6 +423,14 @@ impl Trainable {
             self.cache = KvCache::new(&self.device, self.cache.shape(), count);
         }
         pages
+    }
+}
+
+/// The type of the copies that products read.
+fn dtype_of(precision: Precision) -> Dtype {
+    match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::Bf16 => Dtype::Bf16,
     }
 }
 

@@ -3,6 +3,7 @@
 use engine::random;
 use engine::{Device, Tensor};
 
+use crate::adapter::Product;
 use crate::config::Config;
 use crate::names::{Convention, Global, Kind, Layer};
 use crate::weights::{Stack, stacks};
@@ -53,6 +54,8 @@ pub(super) struct BlockPlaces {
 pub(super) struct LinearPlaces {
     pub matrix: usize,
     pub bias: Option<usize>,
+    /// Which product of the layer it is.
+    pub product: Product,
 }
 
 /// Where all weights stand.
@@ -101,7 +104,7 @@ impl List<'_> {
     fn block(&mut self, layer: usize) -> BlockPlaces {
         let Config { width, head_size, biases, qk_norm, .. } = *self.config;
         let [qkv, output, gate_up, down] = stacks(self.config);
-        let linear = |list: &mut Self, stack: &Stack, has_bias: bool| {
+        let linear = |list: &mut Self, (product, stack): (Product, &Stack), has_bias: bool| {
             let rows = stack.parts.iter().map(|(_, rows)| rows).sum();
             let names = |kind| {
                 let name = |&(part, rows): &(Layer, usize)| {
@@ -113,7 +116,7 @@ impl List<'_> {
             let matrix = list.push(names(Kind::Weight), ParameterKind::Matrix, shape);
             let bias =
                 has_bias.then(|| list.push(names(Kind::Bias), ParameterKind::Vector, [1, rows]));
-            LinearPlaces { matrix, bias }
+            LinearPlaces { matrix, bias, product }
         };
         let norm = |list: &mut Self, part, columns| {
             let name = Convention::HuggingFace.layer(layer, part, Kind::Weight);
@@ -121,14 +124,14 @@ impl List<'_> {
         };
         BlockPlaces {
             attention_norm: norm(self, Layer::AttentionNorm, width),
-            qkv: linear(self, &qkv, biases.qkv),
+            qkv: linear(self, (Product::Qkv, &qkv), biases.qkv),
             head_norms: qk_norm.then(|| {
                 [Layer::QueryNorm, Layer::KeyNorm].map(|part| norm(self, part, head_size))
             }),
-            attention_output: linear(self, &output, biases.output),
+            attention_output: linear(self, (Product::AttentionOutput, &output), biases.output),
             ffn_norm: norm(self, Layer::FfnNorm, width),
-            gate_up: linear(self, &gate_up, biases.ffn),
-            down: linear(self, &down, biases.ffn),
+            gate_up: linear(self, (Product::GateUp, &gate_up), biases.ffn),
+            down: linear(self, (Product::Down, &down), biases.ffn),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use artifacts::tensors::TensorSpec;
 use artifacts::{StoredType, safetensors};
@@ -11,10 +12,11 @@ use engine::ops::log_softmax;
 use engine::ops::matmul::Precision;
 use engine::{Device, DeviceOptions, Dtype, KernelPath, dtype};
 
-use super::{Losses, MicroBatch, ParameterKind, Trainable};
+use super::{Losses, MicroBatch, Parameter, ParameterKind, Trainable};
+use crate::adapter::{Adapter, AdapterOptions, Target};
 use crate::checkpoint::Source;
 use crate::config::Config;
-use crate::gpt::Model;
+use crate::gpt::{Adapted, Model};
 
 /// A small model of each family, as in its `config.json`.
 fn config_json(architecture: &str) -> String {
@@ -100,42 +102,153 @@ fn model(device: &Device, family: &str, precision: Precision) -> Trainable {
     model
 }
 
+/// Some gradients of every weight that learns against finite differences of the loss.
+#[track_caller]
+fn assert_slopes(model: &mut Trainable, what: &str) {
+    let text = Text::new(&[7, 1, 5]);
+    let _ = model.accumulate(&text.all());
+    let gradients: Vec<Vec<f32>> = model.gradients().iter().map(|g| g.to_vec()).collect();
+    for (place, gradient) in gradients.iter().enumerate() {
+        let name = model.parameters()[place].parts[0].0.clone();
+        let size = gradient.iter().map(|g| g.abs()).fold(0.0, f32::max);
+        assert!(size > 0.0, "{what} {name} learns");
+        let columns = model.weights()[place].columns();
+        // Some values of each weight.
+        for index in (0..gradient.len()).step_by(gradient.len() / 5 + 1) {
+            let row = index / columns;
+            if is_beside_blocks(&model.parameters()[place], [row, index % columns]) {
+                assert!(gradient[index] == 0.0, "{what} {name} [{index}] stays zero");
+                continue;
+            }
+            let mut at = |step: f32| {
+                let mut values = vec![0.0; columns];
+                model.weights()[place].download_row(row, &mut values);
+                let before = values.clone();
+                values[index % columns] += step;
+                model.weights_and_gradients().0[place].upload(row, &values);
+                model.refresh();
+                let loss = sum(&model.losses(&text.all()));
+                model.weights_and_gradients().0[place].upload(row, &before);
+                model.refresh();
+                loss
+            };
+            let step = 1.0 / 128.0;
+            let slope = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step)))
+                / (12.0 * f64::from(step));
+            let actual = f64::from(gradient[index]);
+            // Losses of about 0.1 are rounded to f32: errors of 2^-28 over a step of 2^-7.
+            let close = (actual - slope).abs() <= 2e-5 + 1e-3 * f64::from(size);
+            assert!(close, "{what} {name} [{index}]: {actual}, slope {slope}, most {size}");
+        }
+    }
+}
+
+/// Whether a value is one of those of `B` that are zero by construction.
+fn is_beside_blocks(parameter: &Parameter, [row, column]: [usize; 2]) -> bool {
+    if !parameter.parts[0].0.contains("lora_B") {
+        return false;
+    }
+    let rank = parameter.shape[1] / parameter.parts.len();
+    let mut first =
+        parameter.shape[0] - parameter.parts.iter().map(|(_, rows)| rows).sum::<usize>();
+    assert_eq!(first, 0, "all matrices of the product have an adapter here");
+    for (part, (_, rows)) in parameter.parts.iter().enumerate() {
+        if (first..first + rows).contains(&row) {
+            return column / rank != part;
+        }
+        first += rows;
+    }
+    true
+}
+
 #[test]
 fn every_gradient_is_a_slope_of_the_loss() {
     for family in FAMILIES {
         let device = device(KernelPath::Reference, 1);
-        let text = Text::new(&[7, 1, 5]);
-        let mut model = model(&device, family, Precision::F32);
-        let _ = model.accumulate(&text.all());
-        let gradients: Vec<Vec<f32>> = model.gradients().iter().map(|g| g.to_vec()).collect();
-        for (place, gradient) in gradients.iter().enumerate() {
-            let name = model.parameters()[place].parts[0].0.clone();
-            let size = gradient.iter().map(|g| g.abs()).fold(0.0, f32::max);
-            assert!(size > 0.0, "{family} {name} learns");
-            // Some values of each weight.
-            for index in (0..gradient.len()).step_by(gradient.len() / 5 + 1) {
-                let columns = model.weights()[place].columns();
-                let row = index / columns;
-                let mut at = |step: f32| {
-                    let mut values = vec![0.0; columns];
-                    model.weights()[place].download_row(row, &mut values);
-                    let before = values.clone();
-                    values[index % columns] += step;
-                    model.weights_and_gradients().0[place].upload(row, &values);
-                    model.refresh();
-                    let loss = sum(&model.losses(&text.all()));
-                    model.weights_and_gradients().0[place].upload(row, &before);
-                    model.refresh();
-                    loss
-                };
-                let step = 1.0 / 128.0;
-                let slope = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step)))
-                    / (12.0 * f64::from(step));
-                let actual = f64::from(gradient[index]);
-                // Losses of about 0.1 are rounded to f32: errors of 2^-28 over a step of 2^-7.
-                let close = (actual - slope).abs() <= 2e-5 + 1e-3 * f64::from(size);
-                assert!(close, "{family} {name} [{index}]: {actual}, slope {slope}, most {size}");
+        assert_slopes(&mut model(&device, family, Precision::F32), family);
+    }
+}
+
+/// An adapter of all matrices with some `B`, beside [`model`].
+fn adapted(device: &Device, family: &str, precision: Precision) -> Trainable {
+    let base = model(device, family, precision);
+    let options = AdapterOptions {
+        rank: 3,
+        alpha: 4.5,
+        targets: Target::ALL.to_vec(),
+        base: "base".to_owned(),
+    };
+    let adapter = Adapter::new(device, base.config(), &options, 7).unwrap();
+    let mut model = base.with_adapter(adapter).unwrap();
+    let parameters = model.parameters().to_vec();
+    let (weights, _) = model.weights_and_gradients();
+    for (place, (weight, parameter)) in weights.iter_mut().zip(&parameters).enumerate() {
+        let (rows, columns) = (weight.rows(), weight.columns());
+        let mut values = weight.to_vec();
+        for (index, value) in values.iter_mut().enumerate().take(rows * columns) {
+            if !is_beside_blocks(parameter, [index / columns, index % columns]) {
+                *value += 0.2 * engine::random::normal(6, (place as u64) << 32 | index as u64);
             }
+        }
+        weight.upload(0, &values);
+    }
+    model.refresh();
+    model
+}
+
+#[test]
+fn every_gradient_of_an_adapter_is_a_slope_of_the_loss() {
+    for family in FAMILIES {
+        let device = device(KernelPath::Reference, 1);
+        let mut model = adapted(&device, family, Precision::F32);
+        assert!(model.gradients.is_empty() && model.lookups.is_none(), "the base has none");
+        assert!(model.parameters().iter().all(|p| p.parts[0].0.contains(".lora_")));
+        assert_slopes(&mut model, family);
+    }
+}
+
+#[test]
+fn an_adapter_that_begins_changes_no_bit() {
+    let text = Text::new(&[30, 2, 65]);
+    for path in paths() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let device = device(path, 2);
+            let mut base = model(&device, "Qwen2ForCausalLM", precision);
+            let expected = base.losses(&text.all());
+            let options = AdapterOptions {
+                rank: 4,
+                alpha: 8.0,
+                targets: vec![Target::Query, Target::Down],
+                base: String::new(),
+            };
+            let adapter = Adapter::new(&device, base.config(), &options, 1).unwrap();
+            let found = base.with_adapter(adapter).unwrap().losses(&text.all());
+            let bits = |losses: &Losses| -> Vec<u32> {
+                losses.logprobs.iter().map(|logprob| logprob.to_bits()).collect()
+            };
+            assert!(bits(&found) == bits(&expected), "{path} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn micro_batches_and_threads_change_no_bit_of_an_adapter() {
+    let text = Text::new(&[30, 2, 65, 5, 10]);
+    for path in paths() {
+        for (precision, cut) in [(Precision::F32, 97), (Precision::Bf16, 102)] {
+            let run = |threads: usize, cuts: &[usize]| {
+                let device = device(path, threads);
+                let mut model = adapted(&device, "Qwen3ForCausalLM", precision);
+                let mut losses = Vec::new();
+                for cut in cuts.windows(2) {
+                    losses.extend(model.accumulate(&text.part(cut[0]..cut[1])).losses);
+                }
+                let gradients = model.gradients().iter().flat_map(|g| g.to_vec());
+                losses.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let whole = run(1, &[0, 112]);
+            assert!(run(2, &[0, 112]) == whole, "{path} {precision:?}: two threads");
+            assert!(run(2, &[0, 32, cut, 112]) == whole, "{path} {precision:?}: micro-batches");
         }
     }
 }
@@ -219,9 +332,23 @@ fn write_checkpoint(model: &Trainable, family: &str, folder: &Path) {
     safetensors::write(&mut file, &BTreeMap::new(), &tensors, write).unwrap();
 }
 
+/// Compares the log-probabilities of a model that learns with those of one that is served.
+#[track_caller]
+fn assert_served(device: &Device, trained: &mut Trainable, served: &Model, what: &str) {
+    let text = Text::new(&[70]);
+    let trained = trained.losses(&text.all()).logprobs;
+    let mut check = |position: usize, logits: &[f32]| {
+        let target = text.targets[position] as usize;
+        let logprob = log_softmax::row(device, logits, 1.0).logprob(logits[target]);
+        // What does not count has no log-probability in training.
+        let same = trained[position].to_bits() == logprob.to_bits();
+        assert!(same || text.weights[position] == 0.0, "{what} [{position}]");
+    };
+    served.read_logits(&text.tokens, &mut check).unwrap();
+}
+
 #[test]
 fn served_logprobs_are_those_of_training() {
-    let text = Text::new(&[70]);
     for family in FAMILIES {
         for path in paths() {
             let device = device(path, 2);
@@ -230,15 +357,24 @@ fn served_logprobs_are_those_of_training() {
             write_checkpoint(&model, family, folder.path());
             let source = Source::Folder(folder.path().to_owned());
             let served = Model::load(&device, &source, &mut |_, _| {}).unwrap();
-            let trained = model.losses(&text.all()).logprobs;
-            let mut check = |position: usize, logits: &[f32]| {
-                let target = text.targets[position] as usize;
-                let logprob = log_softmax::row(&device, logits, 1.0).logprob(logits[target]);
-                // What does not count has no log-probability in training.
-                let same = trained[position].to_bits() == logprob.to_bits();
-                assert!(same || text.weights[position] == 0.0, "{family} {path} [{position}]");
-            };
-            served.read_logits(&text.tokens, &mut check).unwrap();
+            assert_served(&device, &mut model, &served, &format!("{family} {path}"));
+        }
+    }
+}
+
+#[test]
+fn served_logprobs_beside_an_adapter_are_those_of_training() {
+    for family in FAMILIES {
+        for path in paths() {
+            let device = device(path, 2);
+            let folder = tempfile::tempdir().unwrap();
+            write_checkpoint(&model(&device, family, Precision::Bf16), family, folder.path());
+            let mut trained = adapted(&device, family, Precision::Bf16);
+            let adapter = Adapted::Beside(Arc::new(trained.adapter().unwrap().clone()));
+            let source = Source::Folder(folder.path().to_owned());
+            let served =
+                Model::load_adapted(&device, &source, Some(&adapter), &mut |_, _| {}).unwrap();
+            assert_served(&device, &mut trained, &served, &format!("{family} {path}"));
         }
     }
 }

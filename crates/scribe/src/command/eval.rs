@@ -160,13 +160,13 @@ impl Found {
         engine: &EngineOptions,
         slots: &SlotsOption,
     ) -> Result<Self, Failure> {
-        let located = models::locate(session, engine.model.as_deref())?;
+        let located = models::locate(session, engine)?;
         Self::of(&located, engine, slots.slots.get())
     }
 
     fn of(located: &Located, engine: &EngineOptions, slots: usize) -> Result<Self, Failure> {
         let outline = models::outline(located, engine)?;
-        let tokenizer = loading::read_tokenizer(&located.path);
+        let tokenizer = loading::read_tokenizer(located.words());
         let tokenizer = tokenizer.map_err(|error| models::cannot_use(located, error))?;
         let batch = outline.batch_options(engine, slots)?;
         let beginning = tokenizer.beginning_of_text();

@@ -6,16 +6,18 @@ use clap::{Args, ValueEnum};
 use engine::Dtype;
 use serde::Serialize;
 
-use super::models::{cannot_use, locate};
+use super::models::{cannot_use, locate_with};
 use super::progress::Progress;
 use super::{Failure, Session};
+use crate::config::AdapterArguments;
 use crate::export::Opened;
 use crate::loading::Located;
 use crate::terminal::bytes_for_people;
 
 /// Examples of `scribe models export`.
 pub(super) const EXPORT_EXAMPLES: &str = "Examples:\n  scribe models export smollm2-135m-instruct --to hf --out smollm2\n  scribe models \
-     export ./my-model --to gguf --dtype q8_0 --out my-model.gguf\n\nA folder holds config.json, \
+     export ./my-model --to gguf --dtype q8_0 --out my-model.gguf\n  scribe models export \
+     ./my-model --adapter ./my-adapter --to hf --out merged\n\nA folder holds config.json, \
      model.safetensors and the tokenizer, as transformers reads them; a GGUF file is what llama.cpp \
      and Ollama read.";
 
@@ -29,6 +31,10 @@ pub struct ExportArguments {
     /// The model: a name, a GGUF file or a Hugging Face folder
     #[arg(value_name = "NAME|PATH")]
     model: String,
+
+    /// Adapter to add to the model's weights: a folder in PEFT's layout, or a run that made one
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
 
     /// The layout of the files
     #[arg(long, value_enum)]
@@ -129,32 +135,36 @@ impl TypeName {
 
 /// Writes a model in the layout that is asked for.
 pub(super) fn export(session: &mut Session, arguments: ExportArguments) -> Result<(), Failure> {
-    let ExportArguments { model, to, dtype, out } = arguments;
+    let ExportArguments { model, adapter, to, dtype, out } = arguments;
     if to == Layout::Hf && dtype.is_some_and(TypeName::has_blocks) {
         return Err(Failure::usage(
             "a Hugging Face folder holds weights in f32, f16 or bf16",
             "choose one of these, or --to gguf",
         ));
     }
-    write(session, &model, to, dtype, &out)
+    check_target(&out)?;
+    let adapter = AdapterArguments { adapter, merge_adapter: false };
+    let located = locate_with(session, Some(&model), &adapter)?;
+    write(session, &located, to, dtype, &out)
 }
 
 /// Writes a model as a GGUF file.
 pub(super) fn quantize(session: &mut Session, arguments: QuantizeArguments) -> Result<(), Failure> {
     let QuantizeArguments { model, dtype, out } = arguments;
-    write(session, &model, Layout::Gguf, Some(dtype), &out)
+    check_target(&out)?;
+    let none = AdapterArguments { adapter: None, merge_adapter: false };
+    let located = locate_with(session, Some(&model), &none)?;
+    write(session, &located, Layout::Gguf, Some(dtype), &out)
 }
 
 fn write(
     session: &mut Session,
-    model: &str,
+    located: &Located,
     layout: Layout,
     dtype: Option<TypeName>,
     out: &Path,
 ) -> Result<(), Failure> {
-    check_target(out)?;
-    let located = locate(session, Some(model))?;
-    let opened = Opened::open(&located).map_err(|error| cannot_use(&located, error))?;
+    let opened = Opened::open(located).map_err(|error| cannot_use(located, error))?;
     let stored = opened.stored_dtype();
     let dtype = dtype.unwrap_or_else(|| TypeName::of_source(stored, layout));
     if stored != Some(dtype.dtype()) && stored.is_none_or(|stored| stored.block_elements() > 1) {
@@ -164,7 +174,7 @@ fn write(
             located.name
         ));
     }
-    let (exported, bytes) = land(session, &located, opened, (layout, dtype), out)?;
+    let (exported, bytes) = land(session, located, opened, (layout, dtype), out)?;
     if !exported.unblocked.is_empty() {
         session.terminal.warn(format_args!(
             "stored as F16, because their rows are no multiple of 32: {}",

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use model::adapter::CONFIG_FILE;
 use serde::Serialize;
 use tokenizer::ChatFormat;
 use training::run_folder::{self, RECIPE_FILE};
@@ -10,11 +11,11 @@ use training::run_folder::{self, RECIPE_FILE};
 use super::pretrain::samples;
 use super::progress::Progress;
 use super::{Failure, Session, export};
-use crate::config::{ChatFormatOption, EngineOptions, RunOptions, StageName};
+use crate::config::{AdapterArguments, ChatFormatOption, EngineOptions, RunOptions, StageName};
 use crate::fetch::catalogue::{Entry, is_model_name};
 use crate::fetch::pull::PullOptions;
 use crate::fetch::{Catalogue, Found, Installed, Library};
-use crate::loading::{self, Loaded, Located, Outline, SamplingDefaults};
+use crate::loading::{self, Loaded, Located, LocatedAdapter, Outline, SamplingDefaults};
 use crate::terminal::bytes_for_people;
 
 /// What to do with models.
@@ -124,15 +125,138 @@ pub(super) fn ensure(
     Ok(library.pull(name, options, &mut |event| progress.show(event))?)
 }
 
-/// Finds the model that is asked for, fetching it if it is one of the catalogue.
-pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
+/// What lies at a place that was named.
+enum Place {
+    Model(Located),
+    /// A folder in PEFT's layout, and what people call it.
+    Adapter {
+        name: String,
+        folder: PathBuf,
+    },
+}
+
+/// Finds the model that options ask for, with its adapter.
+pub(super) fn locate(session: &mut Session, options: &EngineOptions) -> Result<Located, Failure> {
+    locate_with(session, options.model.as_deref(), &options.adapter)
+}
+
+/// The model that is asked for by --run, else by --model, with its adapter.
+pub(super) fn locate_any(
+    session: &mut Session,
+    run: &RunOptions,
+    options: &EngineOptions,
+) -> Result<Located, Failure> {
+    let Some(folder) = &run.run else { return locate(session, options) };
+    let located = locate_run(session, folder, run.stage)?;
+    beside(located, &options.adapter)
+}
+
+/// Finds the model that is asked for and the adapter that belongs to it, fetching the model if it
+/// is one of the catalogue.
+pub(super) fn locate_with(
+    session: &mut Session,
+    asked: Option<&str>,
+    options: &AdapterArguments,
+) -> Result<Located, Failure> {
+    match (&options.adapter, asked) {
+        (Some(adapter), None) => {
+            let located = locate_model(session, Some(&adapter.to_string_lossy()))?;
+            computed(located, options)
+        }
+        _ => beside(locate_model(session, asked)?, options),
+    }
+}
+
+/// A model with the adapter that options name, if they do.
+fn beside(located: Located, options: &AdapterArguments) -> Result<Located, Failure> {
+    let Some(adapter) = &options.adapter else { return computed(located, options) };
+    if located.adapter.is_some() {
+        return Err(Failure::usage(
+            format!("{} has an adapter already", located.name),
+            "leave out --adapter, or name the model that both were made for",
+        ));
+    }
+    let adapter = Some(LocatedAdapter { folder: adapter_folder(adapter)?, merged: false });
+    computed(Located { adapter, sha256: None, ..located }, options)
+}
+
+/// A model whose adapter is merged or not, as options say.
+fn computed(mut located: Located, options: &AdapterArguments) -> Result<Located, Failure> {
+    let asked = options.merge_adapter || options.adapter.is_some();
+    match &mut located.adapter {
+        Some(adapter) => adapter.merged = options.merge_adapter,
+        None if asked => {
+            let path = options.adapter.as_deref().map(|path| path.display().to_string());
+            return Err(Failure::usage(
+                format!("`{}` has no adapter", path.unwrap_or(located.name)),
+                "name a folder with adapter_config.json, or a run that made one",
+            ));
+        }
+        None => {}
+    }
+    Ok(located)
+}
+
+/// The folder of an adapter: itself, or the newest checkpoint of a run.
+fn adapter_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let folder = run_folder::newest_model(path)?.unwrap_or_else(|| path.to_owned());
+    if is_adapter(&folder) {
+        return Ok(folder);
+    }
+    Err(Failure::not_found(
+        format!("there is no adapter at `{}`", path.display()),
+        "name a folder with adapter_config.json, or a run that made one",
+    ))
+}
+
+fn is_adapter(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).exists() && !folder.join("config.json").exists()
+}
+
+/// Finds a model, or an adapter and the model that it says it belongs to.
+pub(super) fn locate_model(session: &mut Session, asked: Option<&str>) -> Result<Located, Failure> {
+    let place = find(session, asked)?;
+    with_base(session, place)
+}
+
+/// What was found, with the model that it says it lies beside if it is an adapter.
+fn with_base(session: &mut Session, place: Place) -> Result<Located, Failure> {
+    let (name, folder) = match place {
+        Place::Model(located) => return Ok(located),
+        Place::Adapter { name, folder } => (name, folder),
+    };
+    let base = model::Adapter::read_base(&folder)?;
+    // Within a run a base is named by its way from the adapter.
+    let beside = folder.join(&base);
+    let base = match base.starts_with("..") && beside.exists() {
+        true => beside.to_string_lossy().into_owned(),
+        false => base,
+    };
+    let failed = |failure: Failure| failure.context(format!("cannot find the model of `{name}`"));
+    let hint = "name the model that it was made for with --model, and it with --adapter";
+    if base.is_empty() {
+        return Err(failed(Failure::usage("its files do not say which", hint)));
+    }
+    match find(session, Some(&base)).map_err(failed)? {
+        Place::Model(located) => {
+            let adapter = Some(LocatedAdapter { folder, merged: false });
+            Ok(Located { name, adapter, sha256: None, ..located })
+        }
+        Place::Adapter { .. } => {
+            Err(failed(Failure::usage(format!("`{base}` is an adapter, too"), hint)))
+        }
+    }
+}
+
+/// Finds what is asked for, fetching it if it is a model of the catalogue.
+fn find(session: &mut Session, asked: Option<&str>) -> Result<Place, Failure> {
     let library = session.library()?;
     let name = asked.unwrap_or(&library.catalogue().default).to_owned();
     let path = Path::new(&name);
     let is_name = is_model_name(&name)
         && (library.catalogue().get(&name).is_some() || library.find(&name)?.is_some());
     if !is_name && (path.exists() || name.contains('/') || name.ends_with(".gguf")) {
-        return locate_path(library.catalogue(), path);
+        return find_path(library.catalogue(), path);
     }
     let installed = ensure(session, &library, &name, false)?;
     let sampling = library.catalogue().get(&name).map(|entry| entry.sampling).unwrap_or_default();
@@ -140,10 +264,11 @@ pub(super) fn locate(session: &mut Session, asked: Option<&str>) -> Result<Locat
         [file] => Some(file.sha256.clone()),
         _ => None,
     };
-    Ok(Located { name, path: installed.path(), sampling, sha256, only_writes: false })
+    let (path, adapter) = (installed.path(), None);
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256, only_writes: false }))
 }
 
-fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
+fn find_path(catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there is no model at `{}`", path.display()),
@@ -151,7 +276,12 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
         ));
     }
     if let Some(checkpoint) = run_folder::newest_model(path)? {
-        return Ok(checkpoint_of(path, checkpoint));
+        return Ok(place_of(path, checkpoint));
+    }
+    if is_adapter(path) {
+        let folder = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = folder.file_name().map_or_else(|| "adapter".into(), |n| n.to_string_lossy());
+        return Ok(Place::Adapter { name: name.to_lowercase(), folder });
     }
     if path.is_dir() && !path.join("config.json").exists() {
         return Err(Failure::not_found(
@@ -165,11 +295,16 @@ fn locate_path(catalogue: &Catalogue, path: &Path) -> Result<Located, Failure> {
     let name = stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().to_lowercase());
     // A model of the catalogue is advised alike, however it came here.
     let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
-    Ok(Located { name, path: absolute, sampling, sha256: None, only_writes: false })
+    let (path, adapter) = (absolute, None);
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes: false }))
 }
 
 /// Finds a model of a run: that of a stage, or the newest.
-pub(super) fn locate_run(run: &Path, stage: Option<StageName>) -> Result<Located, Failure> {
+fn locate_run(
+    session: &mut Session,
+    run: &Path,
+    stage: Option<StageName>,
+) -> Result<Located, Failure> {
     let shown = run.display();
     if !run.join(RECIPE_FILE).is_file() {
         return Err(Failure::not_found(
@@ -186,7 +321,7 @@ pub(super) fn locate_run(run: &Path, stage: Option<StageName>) -> Result<Located
         None => run_folder::newest_model(run)?,
     };
     if let Some(checkpoint) = found {
-        return Ok(checkpoint_of(run, checkpoint));
+        return checkpoint_of(session, run, checkpoint);
     }
     let mut there = Vec::new();
     for stage in StageName::ALL {
@@ -210,29 +345,31 @@ pub(super) fn locate_run(run: &Path, stage: Option<StageName>) -> Result<Located
     Err(Failure::not_found(message, hint))
 }
 
-/// The model that is asked for by --run, else by --model.
-pub(super) fn locate_any(
+/// A checkpoint of a run, with the model that it lies beside if it is an adapter.
+pub(super) fn checkpoint_of(
     session: &mut Session,
-    run: &RunOptions,
-    asked: Option<&str>,
+    run: &Path,
+    checkpoint: PathBuf,
 ) -> Result<Located, Failure> {
-    match &run.run {
-        Some(folder) => locate_run(folder, run.stage),
-        None => locate(session, asked),
-    }
+    let place = place_of(run, checkpoint);
+    with_base(session, place)
 }
 
 /// A checkpoint of a run, which is called by the run's name, whatever its own is.
-pub(super) fn checkpoint_of(run: &Path, checkpoint: PathBuf) -> Located {
+fn place_of(run: &Path, checkpoint: PathBuf) -> Place {
     let run = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
     let name = name.to_lowercase();
+    if is_adapter(&checkpoint) {
+        return Place::Adapter { name, folder: checkpoint };
+    }
     let only_writes = run_folder::is_pretrained(&checkpoint);
     let sampling = match only_writes {
         true => samples::advice(),
         false => SamplingDefaults::default(),
     };
-    Located { name, path: checkpoint, sampling, sha256: None, only_writes }
+    let (path, adapter) = (checkpoint, None);
+    Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes })
 }
 
 /// Looks at a model without reading its weights.

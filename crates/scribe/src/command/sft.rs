@@ -20,8 +20,9 @@ use crate::loading;
     after_help = "Examples:\n  scribe sft recipes/coffee.toml --run runs/coffee\n  scribe sft \
                         recipes/answers.toml --run runs/answers\n\nA recipe with a `base` teaches \
                         that model: a name from `scribe models list`, a .gguf file or a folder; \
-                        any other recipe teaches the model that the run has pretrained. The same \
-                        command goes on where it stopped."
+                        any other recipe teaches the model that the run has pretrained. With a \
+                        section [sft.lora] an adapter learns and the model stays as it is. The \
+                        same command goes on where it stopped."
 )]
 pub struct SftOptions {
     /// What to learn from and how: a TOML file with the sections [conversations] and [sft]
@@ -83,11 +84,11 @@ pub(super) fn make(
     sources: Vec<Source>,
     work: &Work<'_>,
 ) -> Result<FineTuned, Failure> {
-    let path = base_path(session, run, recipe)?;
+    let (name, path) = base(session, run, recipe)?;
     let tokenizer = loading::read_tokenizer(&path)?;
     let context_tokens =
         model::Outline::read(&work.device, &model::Source::detect(&path))?.config().context_tokens;
-    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens };
+    let base = Base { name: &name, path: &path, tokenizer: &tokenizer, context_tokens };
     let mut show = TextShow::new(session, 0);
     let report =
         fine_tune::prepare(run, recipe, &base, sources, work.threads(), &mut |at| show.show(at))?;
@@ -100,16 +101,30 @@ pub(super) fn make(
     Ok(FineTuned { outcome: outcome?, report })
 }
 
-/// The checkpoint that is taught.
-fn base_path(
+/// The checkpoint that is taught, and what an adapter beside it is to call it.
+fn base(
     session: &mut Session,
     run: &RunFolder,
     recipe: &AnyRecipe,
-) -> Result<PathBuf, Failure> {
-    match recipe {
-        AnyRecipe::FineTune(recipe) => Ok(models::locate(session, Some(&recipe.base))?.path),
-        AnyRecipe::Whole(_) => Ok(run.finished_pretraining()?),
+) -> Result<(String, PathBuf), Failure> {
+    let AnyRecipe::FineTune(recipe) = recipe else {
+        let path = run.finished_pretraining()?;
+        return Ok((run.name_from_checkpoint(&path), path));
+    };
+    let located = models::locate_model(session, Some(&recipe.base))?;
+    if located.adapter.is_some() {
+        return Err(Failure::usage(
+            format!("`{}` is an adapter, beside which nothing is taught", recipe.base),
+            "merge it first: `scribe models export` writes it and its model as one",
+        ));
     }
+    let is_path = Path::new(&recipe.base).exists();
+    // A path means the same from everywhere; a name of the catalogue, on every machine.
+    let name = match is_path {
+        true => std::path::absolute(&located.path)?.display().to_string(),
+        false => recipe.base.clone(),
+    };
+    Ok((name, located.path))
 }
 
 /// Says what was made.

@@ -404,8 +404,8 @@ impl Which {
         if let Some(path) = &self.tokenizer {
             return read_file(path);
         }
-        let located = models::locate(session, self.model.as_deref())?;
-        let read = loading::read_tokenizer(&located.path);
+        let located = models::locate_model(session, self.model.as_deref())?;
+        let read = loading::read_tokenizer(located.words());
         read.map_err(|error| models::cannot_use(&located, error))
     }
 }

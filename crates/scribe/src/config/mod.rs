@@ -74,6 +74,10 @@ pub struct EngineOptions {
           help_heading = ENGINE)]
     pub model: Option<String>,
 
+    /// What was learned beside it.
+    #[command(flatten)]
+    pub adapter: AdapterArguments,
+
     /// What computes.
     #[command(flatten)]
     pub device: DeviceArguments,
@@ -87,6 +91,22 @@ pub struct EngineOptions {
     #[arg(long, env = "SCRIBE_CACHE_BYTES", value_name = "SIZE", hide_env_values = true,
           help_heading = ENGINE)]
     pub cache_bytes: Option<ByteSize>,
+}
+
+/// Options about what was learned beside a model.
+#[derive(Debug, Clone, Args)]
+pub struct AdapterArguments {
+    /// Adapter that was learned beside the model: a folder in PEFT's layout, or a run that made one
+    /// [without --model, the adapter says which model]
+    #[arg(long, env = "SCRIBE_ADAPTER", value_name = "DIR", hide_env_values = true,
+          help_heading = ENGINE)]
+    pub adapter: Option<PathBuf>,
+
+    /// Add the adapter to the weights while they are read, which costs nothing more later but
+    /// rounds them anew
+    #[arg(long, env = "SCRIBE_MERGE_ADAPTER", value_parser = truth, hide_env_values = true,
+          help_heading = ENGINE)]
+    pub merge_adapter: bool,
 }
 
 /// Options about a model that a run has made.

@@ -5,6 +5,7 @@ use std::path::Path;
 use corpus::RowBatch;
 use engine::Device;
 use engine::ops::gradient_norm;
+use model::Adapter;
 use model::trainable::{MicroBatch, Trainable};
 
 use crate::optimizer::Optimizer;
@@ -50,6 +51,15 @@ impl Learner {
         let device = &options.device;
         let precision = stage.recipe.precision.of_products();
         let model = match (checkpoint, &stage.begin) {
+            (_, Begin::Adapter { base, options }) => {
+                let base = Trainable::read(device, base, precision)?;
+                let config = base.config();
+                let adapter = match checkpoint {
+                    Some(path) => Adapter::read(device, config, path)?,
+                    None => Adapter::new(device, config, options, stage.seed)?,
+                };
+                base.with_adapter(adapter)?
+            }
             (Some(path), _) => Trainable::read(device, path, precision)?,
             (None, Begin::Weights(path)) => Trainable::read(device, path, precision)?,
             (None, Begin::Random(config)) => Trainable::new(device, config, precision, stage.seed)?,

@@ -110,12 +110,13 @@ impl StageRecipe {
         if self.samples.iter().any(String::is_empty) {
             return Err(Error::field(&is("samples"), "an empty text", "beginnings of some text"));
         }
-        field(&is("samples"), self.samples.len(), 0..=SAMPLES_MAX)
+        field(&is("samples"), self.samples.len(), 0..=SAMPLES_MAX)?;
+        self.check_lora(stage)
     }
 }
 
 /// Refuses a value outside of its range.
-fn field<T: PartialOrd + std::fmt::Display>(
+pub(super) fn field<T: PartialOrd + std::fmt::Display>(
     name: &str,
     value: T,
     range: RangeInclusive<T>,

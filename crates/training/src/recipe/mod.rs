@@ -2,10 +2,12 @@
 
 mod check;
 mod fine_tune;
+mod lora;
 mod read;
 
 pub(crate) use check::ppm;
 pub use fine_tune::{AnyRecipe, FineTune};
+pub use lora::{LoraRecipe, LoraTarget};
 
 #[cfg(test)]
 mod tests;
@@ -205,6 +207,9 @@ pub struct StageRecipe {
     /// Beginnings that the model goes on from when it has learned, to be looked at.
     #[serde(default)]
     pub samples: Vec<String>,
+    /// An adapter that learns in place of the model's own weights; for `sft` alone.
+    #[serde(default)]
+    pub lora: Option<LoraRecipe>,
 }
 
 /// How weights follow their gradients.

@@ -112,3 +112,32 @@ fn paths_begin_where_the_recipe_lies_and_files_are_named_in_errors() {
     assert!(matches!(Recipe::read(&path).unwrap_err(), Error::RecipeTooLong { .. }));
     assert!(matches!(Recipe::read(folder.path()).unwrap_err(), Error::Read { .. }));
 }
+
+#[test]
+fn an_adapter_is_for_fine_tuning_and_its_values_are_checked() {
+    let text = |lora: &str| {
+        let conversations = "[[conversations.source]]\npath = \"c\"\n[conversations]\n";
+        let sft = "[sft]\nsteps = 5\nrows = 1\nlearning_rate = 1e-4\n";
+        format!("{LEAST}{conversations}{sft}{lora}")
+    };
+    let recipe = Recipe::parse(&text("[sft.lora]\n")).unwrap();
+    let lora = recipe.sft.as_ref().and_then(|sft| sft.lora.as_ref()).unwrap();
+    let options = lora.options("base");
+    assert_eq!((options.rank, options.alpha, options.targets.len()), (16, 32.0, 7));
+    let again = AnyRecipe::Whole(Box::new(recipe)).fine_tune_toml().unwrap();
+    assert!(again.contains("[sft.lora]") && again.contains("rank = 16"), "{again}");
+    assert!(Recipe::parse(&text("")).unwrap().sft.is_some_and(|sft| sft.lora.is_none()));
+    for (lora, expected) in [
+        ("[sft.lora]\nrank = 0\n", "sft.lora.rank is 0, but must be from 1 to 1024"),
+        ("[sft.lora]\nalpha = -1.0\n", "sft.lora.alpha is -1"),
+        ("[sft.lora]\ntargets = []\n", "sft.lora.targets is empty"),
+        ("[sft.lora]\ntargets = [\"head\"]\n", "head"),
+        ("[sft.lora]\nrnak = 3\n", "no field `rnak`; did you mean `rank`?"),
+        ("optimizer = \"muon\"\n[sft.lora]\n", "sft.optimizer is muon, but must be adamw"),
+    ] {
+        let error = Recipe::parse(&text(lora)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{lora}: {error}");
+    }
+    let error = refused("learning_rate = 1e-3", "learning_rate = 1e-3\n[pretrain.lora]");
+    assert!(error.contains("pretrain.lora is there, but must be left out"), "{error}");
+}

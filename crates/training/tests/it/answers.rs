@@ -32,7 +32,9 @@ fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error
     let run = RunFolder::open(folder, &recipe.begin_toml())?;
     let path = run.finished_pretraining()?;
     let tokenizer = Tokenizer::from_folder(&path)?;
-    let base = Base { path: &path, tokenizer: &tokenizer, context_tokens: model_context(&path) };
+    let name = run.name_from_checkpoint(&path);
+    let context_tokens = model_context(&path);
+    let base = Base { name: &name, path: &path, tokenizer: &tokenizer, context_tokens };
     let sources = vec![Source::conversations("c", messages().join("../conversations"))];
     fine_tune::prepare(&run, &recipe, &base, sources, NonZeroUsize::MIN, &mut |_| ())?;
     let threads = NonZeroUsize::new(way.threads);
@@ -104,6 +106,54 @@ fn answers_are_learned_with_the_same_bytes_stopped_or_not() {
     for name in names {
         assert!(before[name] == after[name], "{}", name.display());
     }
+}
+
+/// The recipe of both stages with an adapter in the second.
+fn with_adapter() -> String {
+    format!("{}[sft.lora]\nrank = 4\ntargets = [\"q\", \"v\", \"down\"]\n", both())
+}
+
+#[test]
+fn an_adapter_is_learned_with_the_same_bytes_stopped_or_not() {
+    let (folder, path) = pretrained(&with_adapter());
+    let run = folder.path().join("run");
+    let whole = Way { threads: 2, micro_rows: 4, stop_after: None };
+    let base = files(&run.join("3-pretrained"));
+    let (ended, heard) = teach(&run, &path, whole).unwrap();
+    assert_eq!(ended, Ended::Finished);
+    let (first, last) = (heard.losses[0], heard.losses[heard.losses.len() - 1]);
+    assert!(last < first - 0.05, "{first} {last}");
+    assert_eq!(base, files(&run.join("3-pretrained")), "the base stays");
+    let before = files(&run.join("4-sft"));
+    let newest = format!("checkpoints/step-{:08}", heard.losses.len());
+    let names: Vec<String> = before.keys().map(|name| name.display().to_string()).collect();
+    let of_newest: Vec<&str> =
+        names.iter().filter_map(|name| name.strip_prefix(&format!("{newest}/"))).collect();
+    for name in ["adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"] {
+        assert!(of_newest.contains(&name), "{name} is not among {of_newest:?}");
+    }
+    for name in ["config.json", "model.safetensors"] {
+        assert!(!of_newest.contains(&name), "{name} is the base's");
+    }
+    let checkpoint = run.join("4-sft").join(&newest);
+    let base = model::Adapter::read_base(&checkpoint).unwrap();
+    assert!(checkpoint.join(base).join("model.safetensors").is_file(), "the base is found");
+
+    std::fs::remove_dir_all(run.join("4-sft")).unwrap();
+    for stop_after in [Some(3), None] {
+        teach(&run, &path, Way { threads: 1, micro_rows: 1, stop_after }).unwrap();
+    }
+    let after = files(&run.join("4-sft"));
+    let is_kept = |name: &&String| !name.contains("step-") || name.contains(&newest);
+    for name in names.iter().filter(is_kept) {
+        let path = Path::new(name);
+        assert!(before[path] == after[path], "{name}");
+    }
+
+    std::fs::write(&path, with_adapter().replace("rank = 4", "rank = 5")).unwrap();
+    let error = teach(&run, &path, whole).unwrap_err();
+    assert!(matches!(error, Error::OtherRecipe { .. }), "{error}");
+    assert!(error.to_string().contains("there is `rank = 4`, not `rank = 5`"), "{error}");
 }
 
 #[test]

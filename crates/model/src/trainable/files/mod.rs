@@ -48,23 +48,27 @@ impl Trainable {
         Self::with_weights(device, &config, precision, weights)
     }
 
-    /// Writes `config.json` and, in f32, `model.safetensors`: a checkpoint in Hugging Face's
-    /// layout, to which only the tokenizer is missing. At no time is more than a row of the weights
-    /// copied.
+    /// Writes what learns. A model: `config.json` and, in f32, `model.safetensors`, a checkpoint in
+    /// Hugging Face's layout, to which only the tokenizer is missing. An adapter: its files in
+    /// PEFT's layout. At no time is more than a row of the weights copied.
     ///
     /// # Errors
     ///
     /// [`Error::Unwritable`] for a shape that `config.json` has no words for; [`Error::Artifact`]
     /// where the disk fails, or the folder has one of the files already.
     pub fn write(&self, folder: &mut NewFolder<'_>) -> Result<(), Error> {
-        self.write_with(folder, &JsonOptions::default())
+        match self.adapter() {
+            Some(adapter) => adapter.write(folder),
+            None => self.write_with(folder, &JsonOptions::default()),
+        }
     }
 
-    /// As [`Trainable::write`], naming the tokens that begin and end a text.
+    /// As [`Trainable::write`] for a model, naming the tokens that begin and end a text.
     ///
     /// # Errors
     ///
-    /// As [`Trainable::write`], and [`Error::Unwritable`] for another type than F32.
+    /// As [`Trainable::write`], and [`Error::Unwritable`] for another type than F32 or where an
+    /// adapter learns, beside which the weights are not kept.
     pub fn write_with(
         &self,
         folder: &mut NewFolder<'_>,
@@ -72,6 +76,10 @@ impl Trainable {
     ) -> Result<(), Error> {
         if options.dtype != engine::Dtype::F32 {
             let feature = format!("weights that learn in {}", options.dtype);
+            return Err(Error::Unwritable { layout: "a checkpoint", feature });
+        }
+        if self.adapter().is_some() {
+            let feature = "the weights beside an adapter that learns".to_owned();
             return Err(Error::Unwritable { layout: "a checkpoint", feature });
         }
         folder.write_bytes("config.json", &self.config.to_json(options)?)?;

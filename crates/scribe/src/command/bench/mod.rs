@@ -200,7 +200,7 @@ fn measure_weights(
     test: String,
     measure: impl FnOnce(&Weights, measure::Setup<'_>) -> Result<Vec<f64>, Failure>,
 ) -> Result<(), Failure> {
-    let located = models::locate(session, engine.model.as_deref())?;
+    let located = models::locate(session, engine)?;
     let outline = models::outline(&located, engine)?;
     let mut batch = outline.batch_options(engine, size.streams)?;
     let native = outline.model.config().context_tokens;

@@ -44,7 +44,7 @@ pub(super) fn run(
     format: ChatFormatOption,
     size: Size,
 ) -> Result<(Weights, Vec<f64>, Latency), Failure> {
-    let located = models::locate(session, engine.model.as_deref())?;
+    let located = models::locate(session, engine)?;
     let outline = models::outline(&located, engine)?;
     let batch = outline.batch_options(engine, size.streams)?;
     let native = outline.model.config().context_tokens;

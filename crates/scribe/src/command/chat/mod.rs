@@ -73,7 +73,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         ));
     }
     options.sampling.check()?;
-    let located = models::locate_any(session, &options.run, options.engine.model.as_deref())?;
+    let located = models::locate_any(session, &options.run, &options.engine)?;
     let only_writes = options.format.chat_format == ChatFormatName::Auto && located.only_writes();
     if only_writes && options.system.is_some() {
         return Err(Failure::usage(

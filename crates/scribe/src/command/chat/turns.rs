@@ -365,8 +365,14 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat.gguf");
         let Some(Command::Chat(options)) = Cli::parse_from(line).command else { panic!("chat") };
         let sampling = SamplingDefaults::default();
-        let located =
-            Located { name: "tiny".to_owned(), path, sampling, sha256: None, only_writes: false };
+        let located = Located {
+            name: "tiny".to_owned(),
+            path,
+            adapter: None,
+            sampling,
+            sha256: None,
+            only_writes: false,
+        };
         let outline = Outline::read(&located, &options.engine).unwrap();
         let batch = outline.batch_options(&options.engine, 1).unwrap();
         let loaded = Loaded::load(outline, options.format.chat_format, &mut |_, _| ()).unwrap();

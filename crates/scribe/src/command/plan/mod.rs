@@ -77,7 +77,7 @@ pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Fa
     if let Some(recipe) = &options.recipe {
         return training::run(session, recipe, &options.training, &options.engine.device);
     }
-    let located = models::locate(session, options.engine.model.as_deref())?;
+    let located = models::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     let plan = outline.memory(&batch)?;

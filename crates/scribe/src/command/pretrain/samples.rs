@@ -64,10 +64,17 @@ impl Pen {
     /// Reads a checkpoint.
     pub(in crate::command) fn open(checkpoint: &Path, device: &Device) -> Result<Self, Failure> {
         let model = Model::load(device, &Source::detect(checkpoint), &mut |_, _| ())?;
-        let tokenizer = loading::read_tokenizer(checkpoint)?;
+        Self::new(Arc::new(model), loading::read_tokenizer(checkpoint)?)
+    }
+
+    /// Writes with a model that is there.
+    pub(in crate::command) fn new(
+        model: Arc<Model>,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, Failure> {
         let context_tokens = model.config().context_tokens;
         let options = BatchOptions { slots: 1, context_tokens, ..BatchOptions::default() };
-        Ok(Self { batch: Batch::new(Arc::new(model), options)?, tokenizer, context_tokens })
+        Ok(Self { batch: Batch::new(model, options)?, tokenizer, context_tokens })
     }
 
     /// Writes up to so many tokens after a prompt that leaves room for one.

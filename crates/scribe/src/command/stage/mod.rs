@@ -24,6 +24,7 @@ use super::{Exit, Failure, Session, corpus as corpus_command};
 use crate::config::{DeviceArguments, count};
 use crate::locale::Language;
 use crate::run_state::{FolderTimes, RunState};
+use crate::terminal::count_for_people;
 
 /// The most rows that may go through the model at once.
 const MICRO_ROWS_MAX: usize = 1 << 16;
@@ -106,6 +107,14 @@ pub(super) fn train(
     let options = TrainerOptions { device: work.device.clone(), micro_rows };
     let row_tokens = stage.row_tokens;
     let mut trainer = Trainer::open(stage, &options)?;
+    let (learn, all) = trainer.weights();
+    if learn < all {
+        session.terminal.note(format_args!(
+            "{} weights learn in an adapter; the model's own {} stay",
+            count_for_people(learn, " "),
+            count_for_people(all, " ")
+        ));
+    }
     let cut_conversations = trainer.cut_documents();
     if cut_conversations > 0 {
         session.terminal.warn(format_args!(

@@ -126,7 +126,7 @@ impl Card {
             answers_loss: taught.and_then(|outcome| look(outcome.validation)),
             cut_conversations: taught.map_or(0, |outcome| outcome.cut_conversations),
             samples: made.pretrained.samples.clone(),
-            answers: made.answers(work)?,
+            answers: made.answers(session, work)?,
             model: taught.unwrap_or(written).model.clone(),
             next: format!("scribe chat --run {}", run.display()),
             run,

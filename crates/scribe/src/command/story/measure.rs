@@ -1,8 +1,6 @@
 //! What the report card says, measured: bits per byte beside baselines, and answers to questions that
 //! nobody taught.
 
-use std::path::Path;
-
 use chat::context::Overflow;
 use chat::turn::Turn;
 use corpus::Source;
@@ -16,7 +14,8 @@ use super::super::sft::FineTuned;
 use super::super::stage::Work;
 use super::super::{Failure, Session, eval, models};
 use super::card::{Answered, Bits};
-use crate::config::EngineOptions;
+use crate::config::{AdapterArguments, EngineOptions};
+use crate::loading::{self, Outline};
 
 /// Questions that are asked.
 const QUESTIONS: usize = 3;
@@ -41,14 +40,9 @@ impl Made<'_> {
         session: &mut Session,
         work: &Work<'_>,
     ) -> Result<Vec<Bits>, Failure> {
-        let engine = EngineOptions {
-            model: None,
-            device: work.arguments.device.clone(),
-            context_tokens: None,
-            cache_bytes: None,
-        };
+        let engine = engine(work);
         let checkpoint = self.run.finished_pretraining()?;
-        let located = models::checkpoint_of(self.run.path(), checkpoint);
+        let located = models::checkpoint_of(session, self.run.path(), checkpoint)?;
         let figures = eval::held_out(session, &located, &engine, &self.run.corpus())?;
         let bits = figures.into_iter().flatten().enumerate();
         Ok(bits
@@ -61,7 +55,11 @@ impl Made<'_> {
     }
 
     /// What the model answers to the first questions that are held out; nothing where none is.
-    pub(super) fn answers(&self, work: &Work<'_>) -> Result<Vec<Answered>, Failure> {
+    pub(super) fn answers(
+        &self,
+        session: &mut Session,
+        work: &Work<'_>,
+    ) -> Result<Vec<Answered>, Failure> {
         let (Some((taught, sources)), Some(recipe)) = (self.taught, &self.recipe.conversations)
         else {
             return Ok(Vec::new());
@@ -71,17 +69,27 @@ impl Made<'_> {
         if held_out.is_empty() {
             return Ok(Vec::new());
         }
-        ask(checkpoint, held_out, work)
+        let located = models::checkpoint_of(session, self.run.path(), checkpoint.clone())?;
+        let outline = models::outline(&located, &engine(work))?;
+        let weights = models::load(session, outline, Outline::load)?;
+        let tokenizer = loading::read_tokenizer(located.words())?;
+        ask(Pen::new(weights.model, tokenizer)?, held_out)
+    }
+}
+
+/// The options that compute as training does.
+fn engine(work: &Work<'_>) -> EngineOptions {
+    EngineOptions {
+        model: None,
+        adapter: AdapterArguments { adapter: None, merge_adapter: false },
+        device: work.arguments.device.clone(),
+        context_tokens: None,
+        cache_bytes: None,
     }
 }
 
 /// Lets a model answer, with the tokens it finds likeliest.
-fn ask(
-    checkpoint: &Path,
-    conversations: Vec<Conversation>,
-    work: &Work<'_>,
-) -> Result<Vec<Answered>, Failure> {
-    let mut pen = Pen::open(checkpoint, &work.device)?;
+fn ask(mut pen: Pen, conversations: Vec<Conversation>) -> Result<Vec<Answered>, Failure> {
     let format = ChatFormat::detect(&pen.tokenizer)?.format;
     let mut answers = Vec::new();
     for mut conversation in conversations {
