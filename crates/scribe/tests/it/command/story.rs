@@ -86,20 +86,31 @@ impl Story {
     }
 }
 
-/// A story that nobody interrupts, with what it printed.
-fn whole() -> &'static (Story, Ran) {
-    static WHOLE: OnceLock<(Story, Ran)> = OnceLock::new();
+/// A story that nobody interrupts, with what it printed and its pages in English, which a test
+/// writes anew in French.
+struct Whole {
+    story: Story,
+    ran: Ran,
+    card: String,
+    page: String,
+    fine_tuning: String,
+}
+
+fn whole() -> &'static Whole {
+    static WHOLE: OnceLock<Whole> = OnceLock::new();
     WHOLE.get_or_init(|| {
         let story = Story::new();
         let ran = story.run();
         assert_eq!(ran.code, 0, "{}", ran.err);
-        (story, ran)
+        let [card, page, fine_tuning] = ["report-card.md", "report-card.html", "4-sft/report.html"]
+            .map(|page| fs::read_to_string(story.folder().join(page)).unwrap());
+        Whole { story, ran, card, page, fine_tuning }
     })
 }
 
 #[test]
 fn the_whole_story_ends_in_a_report_card() {
-    let (story, ran) = whole();
+    let Whole { ran, card, page, fine_tuning, .. } = whole();
     for words in [
         "Pretraining",
         "Fine-tuning",
@@ -113,20 +124,18 @@ fn the_whole_story_ends_in_a_report_card() {
     }
     assert!(ran.out.ends_with("\nscribe chat --run run\n"), "{}", ran.out);
     assert!(ran.err.contains("conversations are cut, because they are longer than"), "{}", ran.err);
-    let card = fs::read_to_string(story.folder().join("report-card.md")).unwrap();
     assert!(
         card.contains("| Fine-tuning | 30 | ") && card.contains("scribe chat --run run"),
         "{card}"
     );
-    let page = fs::read_to_string(story.folder().join("report-card.html")).unwrap();
     assert!(page.contains("Report card of run") && !page.contains("http:"), "{page}");
-    let page = fs::read_to_string(story.folder().join("4-sft/report.html")).unwrap();
-    assert!(page.contains("Fine-tuning of run") && page.contains("Finished after 30 steps"));
+    assert!(fine_tuning.contains("Fine-tuning of run"), "{fine_tuning}");
+    assert!(fine_tuning.contains("Finished after 30 steps"), "{fine_tuning}");
 }
 
 #[test]
 fn the_card_is_one_document_and_what_is_there_is_not_made_again() {
-    let (story, _) = whole();
+    let Whole { story, .. } = whole();
     let before = files(&story.folder());
     let ran = Ran::from(story.command().args(["--json", "--language", "fr"]).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -187,7 +196,7 @@ fn a_story_that_is_stopped_or_killed_goes_on_to_the_same_bytes() {
     }
     let ran = story.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let (expected, found) = (files(&whole().0.folder()), files(&story.folder()));
+    let (expected, found) = (files(&whole().story.folder()), files(&story.folder()));
     assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
     for (name, bytes) in expected {
         assert!(bytes == found[&name], "{} differs", name.display());
@@ -220,7 +229,7 @@ fn a_recipe_without_conversations_has_a_story_without_answers() {
 
 #[test]
 fn every_stage_of_a_run_can_be_talked_to() {
-    let (story, _) = whole();
+    let Whole { story, .. } = whole();
     let report = |more: &[&str]| {
         let common = ["chat", "--run", "run", "-p", "What is rust?", "--max-tokens", "4", "--json"];
         let ran = story.scribe.run(&[&common[..], more].concat());
