@@ -34,6 +34,6 @@ pub(crate) fn run_all() -> Result<()> {
     run(cargo(&["test", "--release", "--package", "scribe", "equality"])
         .envs(tools.environment())
         .env("SCRIBE_CASES", EQUALITY_CASES))?;
-    say(&format!("a training run that is killed {KILLS} times"));
+    say(&format!("a pretraining, and a story with fine-tuning, that are killed {KILLS} times"));
     run(cargo(&["test", "--release", "--package", "scribe", "killed"]).env("SCRIBE_KILLS", KILLS))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench-peers training [16.9m|135m]`: steps of training beside PyTorch's, in
+//! `cargo xtask bench-peers training [losses] [16.9m] [135m]`: steps of training beside PyTorch's, in
 //! interleaved pairs, and whether the losses of a hundred steps agree.
 
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ const STEP_TOKENS: usize = 4 * 256;
 /// The text that both learn from, again and again.
 const TEXT: &str = "fixtures/state-of-the-union";
 const SHAPES: [&str; 2] = ["16.9m", "135m"];
+/// What is done where nothing else is asked for.
+const PARTS: [&str; 3] = ["losses", SHAPES[0], SHAPES[1]];
 
 /// Which products a side computes with, and how.
 #[derive(Clone, Copy)]
@@ -40,18 +42,23 @@ struct Mode {
 const BF16: Mode = Mode { precision: "BF16", compiled: true };
 const F32: Mode = Mode { precision: "F32", compiled: true };
 
-/// Compares losses, then times both sides in turn and prints the medians and the ratio ours/theirs.
+/// Compares losses, then times both sides in turn and prints the medians and the ratio ours/theirs;
+/// or only the named ones of [`PARTS`].
 ///
 /// # Errors
 ///
-/// Where either side fails or the losses differ by more than is allowed.
+/// For another name, where either side fails, or if the losses differ by more than is allowed.
 pub(crate) fn compare(only: &[&str]) -> Result<()> {
+    if let Some(other) = only.iter().find(|part| !PARTS.contains(part)) {
+        bail!("there is no `{other}`: name some of {}", PARTS.join(", "));
+    }
+    let is_wanted = |part: &str| only.is_empty() || only.contains(&part);
     let sides = Sides::prepare()?;
-    if only.is_empty() {
+    if is_wanted(PARTS[0]) {
         sides.compare_losses()?;
     }
     say("model   products   ours t/s   torch.compile t/s   ratio   ours MB   theirs MB   ratio");
-    for shape in SHAPES.into_iter().filter(|shape| only.is_empty() || only.contains(shape)) {
+    for shape in SHAPES.into_iter().filter(|shape| is_wanted(shape)) {
         for mode in [BF16, F32] {
             sides.time(shape, mode)?;
         }

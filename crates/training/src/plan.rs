@@ -113,7 +113,7 @@ impl Plan {
                 copies_bytes: copies(&config, stage.precision),
                 gradients_bytes: config.parameters() * F32,
                 optimizer_bytes: optimizer(&config, stage.optimizer),
-                activations_bytes: activations(&config, micro_tokens),
+                activations_bytes: activations(&config, stage.recompute, micro_tokens),
             },
         })
     }
@@ -160,13 +160,15 @@ fn optimizer(config: &Config, kind: OptimizerKind) -> u64 {
     }
 }
 
-/// What the model keeps of each token of a micro-batch, in every layer and at the end.
-fn activations(config: &Config, micro_tokens: u64) -> u64 {
+/// What the model keeps of each token of a micro-batch: the input of every layer, the rest of
+/// every layer or, where that is computed again, of one, and what is there once.
+fn activations(config: &Config, recompute: bool, micro_tokens: u64) -> u64 {
     let (width, query) = (config.width, config.query_width());
     let qkv = query + 2 * config.kv_width();
-    let layer = 2 * width + qkv + query + config.heads + 2 * config.ffn_width;
+    let layer = width + qkv + query + config.heads + 2 * config.ffn_width;
+    let kept_layers = if recompute { 1 } else { config.layers };
     let once = 5 * width + 4 * config.ffn_width + qkv + query;
-    (layer * config.layers + once) as u64 * F32 * micro_tokens
+    (width * config.layers + layer * kept_layers + once) as u64 * F32 * micro_tokens
 }
 
 #[cfg(test)]

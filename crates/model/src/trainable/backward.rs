@@ -19,6 +19,10 @@ impl Trainable {
         let d_stream = (&mut a.d_stream, Store::Overwrite);
         gradients.norm(norm, d_stream, &a.d_normed, &a.stream);
         for layer in (0..self.config.layers).rev() {
+            if self.recomputes {
+                self.activations.stream.copy_from(&self.activations.inputs[layer]);
+                self.keep(layer, batch.positions, rows);
+            }
             self.feed_forward_backward(layer);
             self.attention_backward(layer, batch.positions, rows);
         }
@@ -36,8 +40,9 @@ impl Trainable {
 
     fn feed_forward_backward(&mut self, layer: usize) {
         let BlockPlaces { ffn_norm, gate_up, down, .. } = self.places.blocks[layer];
+        let place = self.kept(layer);
         let (mut gradients, a) = self.split(layer);
-        let (device, kept) = (gradients.device, &a.layers[layer]);
+        let (device, kept) = (gradients.device, &a.layers[place]);
 
         swiglu::forward(device, &mut a.hidden, &kept.gate_up);
         gradients.linear(down, &mut a.d_hidden, &a.d_stream, &a.hidden);
@@ -52,8 +57,9 @@ impl Trainable {
             self.places.blocks[layer];
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
         let shape = cache_shape(&self.config, self.precision);
+        let place = self.kept(layer);
         let (mut gradients, a) = self.split(layer);
-        let (device, kept) = (gradients.device, &a.layers[layer]);
+        let (device, input, kept) = (gradients.device, &a.inputs[layer], &a.layers[place]);
 
         gradients.linear(attention_output, &mut a.d_attended, &a.d_stream, &kept.attended);
         let attended = Attended { qkv: &kept.qkv, out: &kept.attended, log_sums: &kept.log_sums };
@@ -66,9 +72,9 @@ impl Trainable {
                 rms_norm::backward_heads(device, &mut a.d_qkv, columns, d_weight, &inputs);
             }
         }
-        gradients.normalize_again(attention_norm, &mut a.normed, &kept.input);
+        gradients.normalize_again(attention_norm, &mut a.normed, input);
         gradients.linear(qkv, &mut a.d_normed, &a.d_qkv, &a.normed);
-        gradients.norm(attention_norm, (&mut a.d_stream, Store::Add), &a.d_normed, &kept.input);
+        gradients.norm(attention_norm, (&mut a.d_stream, Store::Add), &a.d_normed, input);
     }
 
     /// The gradients with what they are made from in a layer, and the activations beside them.

@@ -1,12 +1,13 @@
 //! Forward, keeping what the way back needs.
 
-use engine::Tensor;
 use engine::ops::attention::{self, AttentionRow};
 use engine::ops::matmul::{self, Store};
 use engine::ops::{cross_entropy, embedding, rms_norm, rope, swiglu};
+use engine::{Device, Tensor};
 
+use super::adapted::Learning;
 use super::parameters::LinearPlaces;
-use super::{Losses, MicroBatch, Trainable, backward_copy, forward_copy, logit_rows};
+use super::{Copies, Losses, MicroBatch, Trainable, backward_copy, forward_copy, logit_rows};
 
 impl Trainable {
     /// The losses of a micro-batch.
@@ -42,31 +43,33 @@ impl Trainable {
         let table = forward_copy(&self.copies, self.places.embedding);
         embedding::forward(&self.device, &mut self.activations.stream, table, batch.tokens);
         for layer in 0..self.config.layers {
-            self.block(layer, batch.positions, rows);
+            self.activations.inputs[layer].copy_from(&self.activations.stream);
+            self.keep(layer, batch.positions, rows);
+            self.leave(layer);
         }
     }
 
-    fn block(&mut self, layer: usize, positions: &[u32], rows: &[AttentionRow<'_>]) {
+    /// Computes from the stream before a layer what its way back needs; the stream is then the one
+    /// between attention and the feed-forward layer, and `hidden` what goes into the last product.
+    pub(super) fn keep(&mut self, layer: usize, positions: &[u32], rows: &[AttentionRow<'_>]) {
+        let place = self.kept(layer);
         let block = self.places.blocks[layer];
         let (device, epsilon) = (&self.device, self.config.norm_epsilon);
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
-        let (copies, weights) = (&self.copies, &self.weights);
-        let learning = &mut self.learning;
-        let mut linear = |out: &mut Tensor, x: &Tensor, places: LinearPlaces, store: Store| {
-            let matrix = forward_copy(copies, places.matrix);
-            let bias = places.bias.map(|bias| &weights[bias]);
-            matmul::forward(device, out, x, matrix, bias, store);
-            if let Some(learning) = learning {
-                learning.forward(device, (layer, places.product), out, x);
-            }
+        let weights = &self.weights;
+        let mut linear = Linear {
+            device,
+            copies: &self.copies,
+            weights,
+            learning: self.learning.as_mut(),
+            layer,
         };
         let a = &mut self.activations;
-        let kept = &mut a.layers[layer];
+        let kept = &mut a.layers[place];
 
-        kept.input.copy_from(&a.stream);
         let norm = &weights[block.attention_norm];
         rms_norm::forward(device, &mut a.normed, &a.stream, norm, epsilon);
-        linear(&mut kept.qkv, &a.normed, block.qkv, Store::Overwrite);
+        linear.forward(&mut kept.qkv, &a.normed, block.qkv, Store::Overwrite);
         if let Some([query_norm, key_norm]) = block.head_norms {
             kept.raw_qkv.copy_from(&kept.qkv);
             let (queries, keys) = (0..query, query..query + kv);
@@ -77,14 +80,27 @@ impl Trainable {
         attention::store(device, &mut self.cache, 0, &kept.qkv, rows);
         let out = (&mut kept.attended, &mut kept.log_sums);
         attention::forward_with_log_sums(device, out, &kept.qkv, &self.cache, 0, rows);
-        linear(&mut a.stream, &kept.attended, block.attention_output, Store::Add);
+        linear.forward(&mut a.stream, &kept.attended, block.attention_output, Store::Add);
 
         kept.middle.copy_from(&a.stream);
         let norm = &weights[block.ffn_norm];
         rms_norm::forward(device, &mut a.normed, &a.stream, norm, epsilon);
-        linear(&mut kept.gate_up, &a.normed, block.gate_up, Store::Overwrite);
+        linear.forward(&mut kept.gate_up, &a.normed, block.gate_up, Store::Overwrite);
         swiglu::forward(device, &mut a.hidden, &kept.gate_up);
-        linear(&mut a.stream, &a.hidden, block.down, Store::Add);
+    }
+
+    /// Adds the last product of a layer to the stream.
+    fn leave(&mut self, layer: usize) {
+        let down = self.places.blocks[layer].down;
+        let mut linear = Linear {
+            device: &self.device,
+            copies: &self.copies,
+            weights: &self.weights,
+            learning: self.learning.as_mut(),
+            layer,
+        };
+        let a = &mut self.activations;
+        linear.forward(&mut a.stream, &a.hidden, down, Store::Add);
     }
 
     /// The losses, a few rows at a time; with `learns` the gradients of the head and of the last
@@ -136,6 +152,27 @@ impl Trainable {
             }
         }
         losses
+    }
+}
+
+/// The products of a layer, with the adapter's beside them.
+struct Linear<'a> {
+    device: &'a Device,
+    copies: &'a [Option<Copies>],
+    weights: &'a [Tensor],
+    learning: Option<&'a mut Learning>,
+    layer: usize,
+}
+
+impl Linear<'_> {
+    fn forward(&mut self, out: &mut Tensor, x: &Tensor, places: LinearPlaces, store: Store) {
+        let LinearPlaces { matrix, bias, product } = places;
+        let matrix = forward_copy(self.copies, matrix);
+        let bias = bias.map(|bias| &self.weights[bias]);
+        matmul::forward(self.device, out, x, matrix, bias, store);
+        if let Some(learning) = &mut self.learning {
+            learning.forward(self.device, (self.layer, product), out, x);
+        }
     }
 }
 

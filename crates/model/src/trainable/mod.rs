@@ -89,6 +89,8 @@ pub struct Trainable {
     rope: RopeTable,
     cache: KvCache,
     activations: Activations,
+    /// Whether the way back computes each layer again instead of keeping what all of them made.
+    recomputes: bool,
 }
 
 /// The gradient that a table got from lookups while it is the head, too.
@@ -159,6 +161,9 @@ fn backward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
 /// What is kept of the forward pass until the backward pass has used it, `[rows, …]`.
 #[derive(Debug)]
 struct Activations {
+    /// The stream before each layer.
+    inputs: Vec<Tensor>,
+    /// Of each layer, or of one layer at a time where they are computed again on the way back.
     layers: Vec<LayerActivations>,
     /// The residual stream, at the end of the last layer after the forward pass.
     stream: Tensor,
@@ -177,11 +182,9 @@ struct Activations {
     logits: Tensor,
 }
 
-/// What a layer keeps.
+/// What a layer keeps beside its input.
 #[derive(Debug)]
 struct LayerActivations {
-    /// The stream before the layer.
-    input: Tensor,
     /// Queries, keys and values before their norms; empty without these.
     raw_qkv: Tensor,
     /// Queries, keys and values as attention read them.
@@ -194,12 +197,12 @@ struct LayerActivations {
 }
 
 impl Activations {
-    fn new(device: &Device, config: &Config) -> Self {
+    /// Without room for any row; with what `kept_layers` layers keep.
+    fn new(device: &Device, config: &Config, kept_layers: usize) -> Self {
         let tensor = |columns| Tensor::zeros(device, 0, columns);
         let (width, ffn, query) = (config.width, config.ffn_width, config.query_width());
         let qkv = query + 2 * config.kv_width();
         let layer = |_| LayerActivations {
-            input: tensor(width),
             raw_qkv: tensor(if config.qk_norm { qkv } else { 0 }),
             qkv: tensor(qkv),
             attended: tensor(query),
@@ -208,7 +211,8 @@ impl Activations {
             gate_up: tensor(2 * ffn),
         };
         Self {
-            layers: (0..config.layers).map(layer).collect(),
+            inputs: (0..config.layers).map(|_| tensor(width)).collect(),
+            layers: (0..kept_layers).map(layer).collect(),
             stream: tensor(width),
             normed: tensor(width),
             hidden: tensor(ffn),
@@ -226,10 +230,12 @@ impl Activations {
 
     /// Makes room for `rows` rows.
     fn resize(&mut self, rows: usize) {
+        for input in &mut self.inputs {
+            input.resize_rows(rows);
+        }
         for layer in &mut self.layers {
-            let LayerActivations { input, raw_qkv, qkv, attended, log_sums, middle, gate_up } =
-                layer;
-            for tensor in [input, raw_qkv, qkv, attended, log_sums, middle, gate_up] {
+            let LayerActivations { raw_qkv, qkv, attended, log_sums, middle, gate_up } = layer;
+            for tensor in [raw_qkv, qkv, attended, log_sums, middle, gate_up] {
                 tensor.resize_rows(rows);
             }
         }
@@ -305,7 +311,8 @@ impl Trainable {
             copies,
             rope,
             cache: KvCache::new(device, &cache_shape(config, precision), 0),
-            activations: Activations::new(device, config),
+            activations: Activations::new(device, config, config.layers),
+            recomputes: false,
         };
         trainable.refresh();
         Ok(trainable)
@@ -331,6 +338,18 @@ impl Trainable {
         }
         self.learning = Some(Learning::new(&self.device, adapter, self.precision)?);
         Ok(self)
+    }
+
+    /// Keeps only the input of each layer, and computes the rest of a layer again on the way back:
+    /// the memory of one layer in place of all, for about a third more arithmetic. No bit changes.
+    ///
+    /// Source: Chen et al. 2016, "Training deep nets with sublinear memory cost",
+    /// arXiv:1604.06174.
+    #[must_use]
+    pub fn with_recomputed_layers(mut self) -> Self {
+        self.recomputes = true;
+        self.activations = Activations::new(&self.device, &self.config, 1);
+        self
     }
 
     /// The adapter that learns, if one does.
@@ -403,6 +422,11 @@ impl Trainable {
             self.gradients[self.places.embedding].add(&self.device, &lookups.gradient);
             lookups.clear(&self.device);
         }
+    }
+
+    /// Where the activations of a layer are.
+    fn kept(&self, layer: usize) -> usize {
+        if self.recomputes { 0 } else { layer }
     }
 
     /// Pages that hold the keys and values of a micro-batch's documents, in one layer.

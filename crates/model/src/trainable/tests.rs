@@ -306,6 +306,32 @@ fn micro_batches_and_threads_change_no_bit() {
     }
 }
 
+#[test]
+fn layers_computed_again_change_no_bit() {
+    let text = Text::new(&[30, 2, 64]);
+    let pass = |model: &mut Trainable, text: &Text| {
+        let losses = model.accumulate(&text.all()).losses;
+        let gradients = model.gradients().iter().flat_map(|g| g.to_vec());
+        losses.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<_>>()
+    };
+    for path in paths() {
+        for family in FAMILIES {
+            for precision in [Precision::F32, Precision::Bf16] {
+                let device = device(path, 2);
+                for make in [model, adapted] {
+                    let mut kept = make(&device, family, precision);
+                    let mut again = make(&device, family, precision).with_recomputed_layers();
+                    assert_eq!(again.activations.layers.len(), 1);
+                    assert!(
+                        pass(&mut kept, &text) == pass(&mut again, &text),
+                        "{family} {path} {precision:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Writes a checkpoint: matrices and tables in bf16, all else in f32.
 fn write_checkpoint(model: &Trainable, family: &str, folder: &Path) {
     let (mut tensors, mut data) = (Vec::new(), Vec::new());

@@ -50,7 +50,7 @@ impl Learner {
     ) -> Result<Self, Error> {
         let device = &options.device;
         let precision = stage.recipe.precision.of_products();
-        let model = match (checkpoint, &stage.begin) {
+        let mut model = match (checkpoint, &stage.begin) {
             (_, Begin::Adapter { base, options }) => {
                 let base = Trainable::read(device, base, precision)?;
                 let config = base.config();
@@ -64,6 +64,9 @@ impl Learner {
             (None, Begin::Weights(path)) => Trainable::read(device, path, precision)?,
             (None, Begin::Random(config)) => Trainable::new(device, config, precision, stage.seed)?,
         };
+        if stage.recipe.recompute {
+            model = model.with_recomputed_layers();
+        }
         let mut optimizer = Optimizer::new(device, &model, &stage.recipe);
         if let Some(path) = checkpoint {
             check_shape(path, &model, &stage.begin)?;

@@ -192,6 +192,10 @@ pub struct StageRecipe {
     /// What products round their inputs to.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether what layers computed is computed again on the way back instead of being kept: less
+    /// memory, about a third more arithmetic, the same bytes.
+    #[serde(default)]
+    pub recompute: bool,
     /// Steps between two looks at the held-out text.
     #[serde(default = "default_interval")]
     pub validate_every: u64,

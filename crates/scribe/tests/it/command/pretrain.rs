@@ -40,8 +40,6 @@ checkpoint_every = 3
 samples = ["The state"]
 "#;
 
-/// Kills of a run, unless `SCRIBE_KILLS` says how many.
-const KILLS: usize = 4;
 /// Time between two looks at what a run has made.
 const LOOK: Duration = Duration::from_micros(100);
 /// Smaller than the model of a checkpoint, larger than any other file that grows.
@@ -165,11 +163,16 @@ pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// Kills of a run: 4, unless `SCRIBE_KILLS` says how many.
+pub(super) fn kills() -> usize {
+    std::env::var("SCRIBE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
 /// Random numbers that are the same in every test: SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -221,8 +224,17 @@ impl Moment {
 fn start_and_kill(training: &Training, moment: Moment, random: &mut Random, more: u64) -> bool {
     let bytes = training.metrics_bytes() + random.below(more);
     let pause = Duration::from_micros(random.below(moment.lasts()));
-    let mut child = training.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !moment.has_come(training, bytes) && child.try_wait().unwrap().is_none() {
+    kill_when(training.command(), || moment.has_come(training, bytes), pause)
+}
+
+/// Starts a command and kills it some time after something has come. Returns whether it still ran.
+pub(super) fn kill_when(
+    mut command: Command,
+    has_come: impl Fn() -> bool,
+    pause: Duration,
+) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !has_come() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(LOOK);
     }
     std::thread::sleep(pause);
@@ -232,7 +244,7 @@ fn start_and_kill(training: &Training, moment: Moment, random: &mut Random, more
 
 #[test]
 fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
-    let kills = std::env::var("SCRIBE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
+    let kills = kills();
     let training = Training::new();
     let whole = uninterrupted()[Path::new("3-pretrained/metrics.jsonl")].len() as u64;
     let mut random = Random(1);

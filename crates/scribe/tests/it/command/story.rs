@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::pretrain::{files, messages};
+use super::pretrain::{Random, files, kill_when, kills, messages};
 use super::{Ran, Scribe};
 
 /// A second or so of pretraining and as much of conversations.
@@ -164,28 +164,54 @@ fn the_card_is_one_document_and_what_is_there_is_not_made_again() {
     assert!(page.contains("lang=\"fr\"") && page.contains("Bulletin de run"), "{page}");
 }
 
-/// Whether a stage has told of a step.
-fn has_steps(story: &Story, stage: &str) -> bool {
+/// How much a stage has told of its steps.
+fn metrics_bytes(story: &Story, stage: &str) -> u64 {
     let metrics = story.folder().join(stage).join("metrics.jsonl");
-    fs::metadata(metrics).is_ok_and(|found| found.len() > 500)
+    fs::metadata(metrics).map_or(0, |found| found.len())
+}
+
+/// Ends the story, and compares it with the one that nobody interrupts.
+#[track_caller]
+fn assert_ends_as_the_whole(story: &Story) {
+    let ran = story.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let (expected, found) = (files(&whole().story.folder()), files(&story.folder()));
+    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+    for (name, bytes) in expected {
+        assert!(bytes == found[&name], "{} differs", name.display());
+    }
 }
 
 #[test]
-fn a_story_that_is_stopped_or_killed_goes_on_to_the_same_bytes() {
+fn a_story_that_is_killed_goes_on_to_the_same_bytes() {
+    let (story, kills) = (Story::new(), kills());
+    let mut random = Random(2);
+    let mut killed = 0;
+    for index in 0..kills {
+        // Those of the first model have a test of their own.
+        let stage = if index * 4 < kills { "3-pretrained" } else { "4-sft" };
+        let whole = metrics_bytes(&whole().story, stage);
+        let next = metrics_bytes(&story, stage) + random.below(whole * 3 / (kills as u64 * 2));
+        // In the last steps it could end before it is killed.
+        let next = next.min(whole * 3 / 4);
+        let pause = Duration::from_micros(random.below(20_000));
+        let hit = kill_when(story.command(), || metrics_bytes(&story, stage) > next, pause);
+        killed += usize::from(hit);
+    }
+    assert!(killed * 2 > kills, "only {killed} of {kills} hit a story");
+    assert_ends_as_the_whole(&story);
+}
+
+#[test]
+fn a_story_that_is_stopped_goes_on_to_the_same_bytes() {
     let story = Story::new();
     let begin = || {
         let mut command = story.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let mut child = begin();
-    while !story.folder().join("1-tokenizer").exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(LOOK);
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
     for stage in ["3-pretrained", "4-sft"] {
         let child = begin();
-        while !has_steps(&story, stage) {
+        while metrics_bytes(&story, stage) < 500 {
             std::thread::sleep(LOOK);
         }
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -194,13 +220,7 @@ fn a_story_that_is_stopped_or_killed_goes_on_to_the_same_bytes() {
         assert!(ran.code == 130 && ran.err.ends_with(go_on), "{stage}: {ran:?}");
         assert_eq!(ran.out, "");
     }
-    let ran = story.run();
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let (expected, found) = (files(&whole().story.folder()), files(&story.folder()));
-    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
-    for (name, bytes) in expected {
-        assert!(bytes == found[&name], "{} differs", name.display());
-    }
+    assert_ends_as_the_whole(&story);
 }
 
 #[test]
