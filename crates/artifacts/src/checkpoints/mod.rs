@@ -302,6 +302,15 @@ impl<D: Disk> Checkpoints<D> {
     }
 }
 
+/// A checkpoint that was looked at and not read.
+#[derive(Debug)]
+pub struct Newest {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong with newer ones, the newest first.
+    pub damage: Vec<Error>,
+}
+
 /// The newest checkpoint in the folder of a run whose files are there with their lengths; `None`
 /// where none was saved, or there is no such folder.
 ///
@@ -312,7 +321,7 @@ impl<D: Disk> Checkpoints<D> {
 ///
 /// [`Error::NoWholeCheckpoint`] where there are checkpoints and none is whole; [`Error::Io`] where
 /// the folder cannot be listed.
-pub fn newest(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>, Error> {
+pub fn newest(disk: &dyn Disk, folder: &Path) -> Result<Option<Newest>, Error> {
     if folder::look(disk, folder)? != Some(Kind::Folder) {
         return Ok(None);
     }
@@ -322,7 +331,7 @@ pub fn newest(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>, Error> 
     for &step in steps.iter().rev() {
         let path = folder.join(name_of(step));
         match folder::open(disk, &path) {
-            Ok(_) => return Ok(Some(path)),
+            Ok(_) => return Ok(Some(Newest { path, damage })),
             Err(error) => damage.push(error),
         }
     }

@@ -465,7 +465,8 @@ fn the_real_disk_keeps_checkpoints_and_follows_no_links() {
 
 #[test]
 fn who_only_looks_disturbs_no_save_that_goes_on() {
-    let look = |disk: &SimulatedDisk| newest(disk, Path::new(RUN)).unwrap();
+    let look_whole = |disk: &SimulatedDisk| newest(disk, Path::new(RUN)).unwrap();
+    let look = |disk: &SimulatedDisk| look_whole(disk).map(|newest| newest.path);
     assert_eq!(look(&SimulatedDisk::new()), None);
     let disk = disk_after(2);
     let mut checkpoints = open(&disk);
@@ -482,5 +483,7 @@ fn who_only_looks_disturbs_no_save_that_goes_on() {
     assert_eq!(found(&disk), Some(3));
     // One without all of its files does not count.
     disk.remove_file(&at(3, "progress.json")).unwrap();
-    assert_eq!(look(&disk), Some(Path::new(RUN).join(name_of(2))));
+    let found = look_whole(&disk).unwrap();
+    assert_eq!((found.path, found.damage.len()), (Path::new(RUN).join(name_of(2)), 1));
+    assert!(found.damage[0].to_string().contains(&name_of(3)), "{}", found.damage[0]);
 }
