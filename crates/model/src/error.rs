@@ -139,6 +139,16 @@ pub enum Error {
         /// The shape that follows from the model and the adapter's rank.
         expected: Vec<u64>,
     },
+    /// A tensor of an adapter is not there, has no place beside the model, or cannot be used.
+    #[error(
+        "the adapter's `{name}` {problem}; name the model that the adapter was made for, or another adapter"
+    )]
+    AdapterTensor {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// An adapter was made for a model of another shape.
     #[error("the adapter belongs to a model of another shape; name the one that it was made for")]
     OtherAdapter,

@@ -23,11 +23,15 @@ pub(crate) use self::served::{LowRows, ServedAdapter};
 use crate::config::Config;
 use crate::error::Error;
 use crate::names::{Convention, Kind, Layer};
-use crate::trainable::{Parameter, ParameterKind};
+use crate::trainable::{Parameter, ParameterKind, SERIES_BITS};
 use crate::weights::{Stack, stacks};
 
 /// The largest rank.
 pub const RANK_MAX: usize = 1024;
+/// The smallest alpha that is no mistake.
+pub const ALPHA_MIN: f64 = 1e-6;
+/// The largest.
+pub const ALPHA_MAX: f64 = 1e6;
 
 /// A matrix of every layer that an adapter may lie beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,7 +166,7 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// [`Error::BadValue`] for a rank or alpha out of range, or no target.
+    /// [`Error::BadAdapter`] for a rank or alpha out of range, or no target.
     pub fn new(
         device: &Device,
         config: &Config,
@@ -293,8 +297,8 @@ fn check(options: &AdapterOptions) -> Result<(), Error> {
         return bad("r", options.rank.to_string(), format!("from 1 to {RANK_MAX}"));
     }
     let alpha = options.alpha;
-    if !(ALPHA_LEAST..=ALPHA_MOST).contains(&alpha) {
-        let expected = format!("from {ALPHA_LEAST} to {ALPHA_MOST}");
+    if !(ALPHA_MIN..=ALPHA_MAX).contains(&alpha) {
+        let expected = format!("from {ALPHA_MIN} to {ALPHA_MAX}");
         return bad("lora_alpha", alpha.to_string(), expected);
     }
     if options.targets.is_empty() {
@@ -303,11 +307,6 @@ fn check(options: &AdapterOptions) -> Result<(), Error> {
     }
     Ok(())
 }
-
-/// The smallest alpha that is no mistake.
-pub const ALPHA_LEAST: f64 = 1e-6;
-/// The largest.
-pub const ALPHA_MOST: f64 = 1e6;
 
 /// Draws the rows of `A` that belong to one matrix.
 fn draw(a: &mut Tensor, layer: usize, part: &Part, seed: u64) {
@@ -322,9 +321,6 @@ fn draw(a: &mut Tensor, layer: usize, part: &Part, seed: u64) {
         a.upload(place, &values);
     }
 }
-
-/// Bits of the number of a draw that count the values of one weight.
-const SERIES_BITS: u32 = 40;
 
 /// Lists the weights of an adapter in the order of the model's layers.
 struct List<'a> {

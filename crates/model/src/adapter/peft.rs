@@ -67,7 +67,7 @@ impl Adapter {
         let header = read_header(&folder.join(CONFIG_FILE))?;
         let file = SafetensorsFile::open(&folder.join(WEIGHTS_FILE))?;
         let targets = targets(&header, &file)?;
-        let by_root = header.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
+        let by_root = flag(&header, "use_rslora")?;
         let scaling = Scaling { alpha: number(&header, "lora_alpha")?, by_root };
         let options = AdapterOptions {
             rank: rank(&header)?,
@@ -76,7 +76,7 @@ impl Adapter {
             base: base_of(&header),
         };
         let mut adapter = Self::zeros(device, config, &options, scaling)?;
-        adapter.fill(config, &file)?;
+        adapter.fill(&file)?;
         Ok(adapter)
     }
 
@@ -178,7 +178,7 @@ impl Adapter {
     }
 
     /// Reads all tensors; the file holds these and no others.
-    fn fill(&mut self, config: &Config, file: &SafetensorsFile) -> Result<(), Error> {
+    fn fill(&mut self, file: &SafetensorsFile) -> Result<(), Error> {
         let Self { places, weights, rank, .. } = self;
         let mut used = BTreeSet::new();
         for (layer, products) in places.iter().enumerate() {
@@ -204,10 +204,7 @@ impl Adapter {
         }
         match file.tensors().iter().find(|tensor| !used.contains(&tensor.name)) {
             None => Ok(()),
-            Some(tensor) => Err(Error::ExtraTensor {
-                name: tensor.name.clone(),
-                architecture: config.architecture.gguf_name(),
-            }),
+            Some(tensor) => Err(bad_tensor(&tensor.name, "has no place beside this model")),
         }
     }
 }
@@ -228,18 +225,24 @@ impl Stored {
 }
 
 fn read_tensor(file: &SafetensorsFile, name: &str, shape: [usize; 2]) -> Result<Vec<f32>, Error> {
-    let info = file.tensor(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
+    let info = file.tensor(name).ok_or_else(|| bad_tensor(name, "is missing"))?;
     let expected = shape.map(|length| length as u64);
     if info.shape != expected {
         let (name, found) = (name.to_owned(), info.shape.clone());
         return Err(Error::AdapterShape { name, found, expected: expected.to_vec() });
     }
     let kind = engine_type(info.dtype).filter(|kind| kind.block_elements() == 1);
-    let kind = kind
-        .ok_or_else(|| Error::WrongType { name: name.to_owned(), found: info.dtype.to_string() })?;
+    let kind = kind.ok_or_else(|| bad_tensor(name, "is not F32, F16 or BF16"))?;
     let mut values = vec![0.0; shape[0] * shape[1]];
     dtype::dequantize_row(kind, &file.read(info)?, &mut values);
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(bad_tensor(name, "has values that are not finite"));
+    }
     Ok(values)
+}
+
+fn bad_tensor(name: &str, problem: &'static str) -> Error {
+    Error::AdapterTensor { name: shown(name), problem }
 }
 
 /// Reads `adapter_config.json` and refuses what is not built.
@@ -297,6 +300,15 @@ fn rank(header: &Map<String, Value>) -> Result<usize, Error> {
 fn number(header: &Map<String, Value>, key: &str) -> Result<f64, Error> {
     let value = header.get(key).unwrap_or(&Value::Null);
     value.as_f64().ok_or_else(|| bad(key, value, "a number"))
+}
+
+/// Off where nothing is said.
+fn flag(header: &Map<String, Value>, key: &str) -> Result<bool, Error> {
+    match header.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(bad(key, other, "true or false")),
+    }
 }
 
 fn base_of(header: &Map<String, Value>) -> String {

@@ -198,11 +198,11 @@ fn adapters_of_other_models_are_refused() {
     let mut deeper = config.clone();
     deeper.layers += 1;
     let error = Adapter::read(&device, &deeper, &folder).unwrap_err();
-    assert!(matches!(error, Error::MissingTensor { .. }), "{error}");
+    assert!(matches!(error, Error::AdapterTensor { problem: "is missing", .. }), "{error}");
     let mut shallower = config.clone();
     shallower.layers -= 1;
     let error = Adapter::read(&device, &shallower, &folder).unwrap_err();
-    assert!(matches!(error, Error::ExtraTensor { .. }), "{error}");
+    assert!(error.to_string().contains("has no place beside this model"), "{error}");
     let other = Arc::new(drawn(&shallower, &options(&[Target::Query])));
     for adapted in [Adapted::Beside(other.clone()), Adapted::Merged(other)] {
         let source = Source::detect(&fixture("tiny-llama"));
@@ -256,7 +256,7 @@ fn what_other_programs_say_is_understood_or_refused() {
         ("init_lora_weights", json!("pissa_niter_4"), "needs `init_lora_weights`"),
         ("target_modules", json!(["lm_head"]), "`target_modules` is \"lm_head\""),
         ("target_modules", json!([]), "`target_modules` is empty"),
-        ("target_modules", json!(["q_proj"]), "does not belong"),
+        ("target_modules", json!(["q_proj"]), "has no place"),
         ("target_modules", json!(["q_proj", "down_proj", "up_proj"]), "is missing"),
         ("r", json!(0), "`r` is 0, but must be from 1 to 1024"),
         ("r", json!(1_u64 << 62), "must be from 1 to 1024"),
@@ -264,10 +264,25 @@ fn what_other_programs_say_is_understood_or_refused() {
         ("r", json!(4), "has shape"),
         ("lora_alpha", json!(0), "`lora_alpha` is 0, but must be"),
         ("lora_alpha", json!("high"), "must be a number"),
+        ("use_rslora", json!(1), "`use_rslora` is 1, but must be true or false"),
     ] {
         let error = with_key(key, value).unwrap_err();
         assert!(error.contains(expected), "{key}: {error}");
     }
+}
+
+#[test]
+fn an_adapter_with_a_value_that_is_not_finite_is_refused() {
+    let config = config_of(&fixture("tiny-llama"));
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("adapter");
+    let mut adapter = drawn(&config, &options(&[Target::Query]));
+    let mut values = adapter.weights()[0].to_vec();
+    values[1] = f32::NAN;
+    adapter.weights_mut()[0].upload(0, &values);
+    land(&adapter, &folder);
+    let error = Adapter::read(&device(KernelPath::Portable), &config, &folder).unwrap_err();
+    assert!(error.to_string().contains("has values that are not finite"), "{error}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Model {
 /// What is to be done with an adapter.
 #[derive(Debug, Clone)]
 pub enum Adapted {
-    /// It is computed beside the weights, with the numbers of training.
+    /// It is computed beside the weights, by the products of training in their order.
     Beside(Arc<Adapter>),
     /// It is added to the weights as they are read, and costs nothing more.
     Merged(Arc<Adapter>),

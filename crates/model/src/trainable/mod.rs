@@ -36,6 +36,7 @@ use crate::error::Error;
 
 use self::adapted::Learning;
 use self::parameters::Places;
+pub(crate) use self::parameters::SERIES_BITS;
 pub use self::parameters::{Parameter, ParameterKind};
 
 /// Memory of the logits that exist at once: as much work for each pass over the head's weights.

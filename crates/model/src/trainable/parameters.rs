@@ -193,4 +193,4 @@ pub(super) fn initial(
 }
 
 /// Bits of the number of a draw that count the values of one weight.
-const SERIES_BITS: u32 = 40;
+pub(crate) const SERIES_BITS: u32 = 40;
