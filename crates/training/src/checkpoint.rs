@@ -14,14 +14,14 @@ use std::path::Path;
 
 use artifacts::StoredType;
 use artifacts::folder::NewFolder;
-use artifacts::hash::Digest;
+use artifacts::hash::{Digest, Hashing};
 use artifacts::safetensors::{self, SafetensorsFile};
 use artifacts::tensors::TensorSpec;
 use corpus::Position;
 use engine::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Stage};
+use crate::Error;
 
 /// The file of [`Progress`].
 const PROGRESS_FILE: &str = "progress.json";
@@ -50,6 +50,9 @@ pub struct Progress {
     pub position: Position,
     /// How long the metrics are.
     pub metrics_bytes: u64,
+    /// The weights beside which an adapter learns, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Digest>,
 }
 
 impl Progress {
@@ -65,6 +68,7 @@ impl Progress {
             skipped_in_a_row: 0,
             position,
             metrics_bytes: 0,
+            base: None,
         }
     }
 
@@ -74,12 +78,23 @@ impl Progress {
         self.step >= self.steps
     }
 
-    /// This, if it is of that stage.
-    pub(crate) fn of_stage(self, path: &Path, stage: &Stage) -> Result<Self, Error> {
-        if self.recipe == stage.identity {
+    /// This, if it follows that recipe.
+    pub(crate) fn of_recipe(self, path: &Path, recipe: Digest) -> Result<Self, Error> {
+        if self.recipe == recipe {
             return Ok(self);
         }
         let problem = "it was saved by a run of another recipe".to_owned();
+        Err(Error::OtherCheckpoint { path: path.to_owned(), problem })
+    }
+
+    /// This, if its adapter learned beside these weights.
+    pub(crate) fn beside(self, path: &Path, base: Option<Digest>) -> Result<Self, Error> {
+        if self.base == base {
+            return Ok(self);
+        }
+        let problem = "its adapter learned beside other weights than the base has now; put these \
+                       back"
+            .to_owned();
         Err(Error::OtherCheckpoint { path: path.to_owned(), problem })
     }
 
@@ -135,6 +150,15 @@ pub(crate) fn write_tensors(
         })
     })?;
     Ok(())
+}
+
+/// What tells weights from any others.
+pub(crate) fn digest_of(weights: &[Tensor]) -> Result<Digest, Error> {
+    let mut hashing = Hashing::new(io::sink());
+    let write = |weight| write_rows(weight, &mut hashing);
+    let written: io::Result<()> = weights.iter().try_for_each(write);
+    written.map_err(|source| artifacts::Error::Write { source })?;
+    Ok(hashing.finish().0)
 }
 
 fn write_rows(tensor: &Tensor, out: &mut dyn Write) -> io::Result<()> {

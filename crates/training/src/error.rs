@@ -74,13 +74,13 @@ pub enum Error {
     },
     /// The run was begun with another recipe.
     #[error(
-        "{} was begun with another recipe: {difference}; take the recipe that lies in it, or begin \
-         anew in another folder or without this one", folder.display()
+        "{} was begun with another recipe: {difference}; give the recipe that it was begun with, or \
+         begin anew in another folder or without this one", folder.display()
     )]
     OtherRecipe {
         /// The run's folder.
         folder: PathBuf,
-        /// The first line that differs.
+        /// The first field that differs, with both values.
         difference: String,
     },
     /// A recipe without what a stage needs.

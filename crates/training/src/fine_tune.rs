@@ -15,9 +15,6 @@ use crate::run_folder::hold_to;
 use crate::text::{TextProgress, build_options};
 use crate::{Begin, Error, RunFolder, Stage};
 
-/// The longest rows where a recipe does not say: most conversations are shorter.
-const ROW_TOKENS: usize = 512;
-
 /// The model that is taught.
 #[derive(Debug, Clone, Copy)]
 pub struct Base<'a> {
@@ -48,7 +45,7 @@ pub fn prepare(
 ) -> Result<Report, Error> {
     let (_, conversations, _) = recipe.fine_tune()?;
     make_folder(&run.fine_tuned())?;
-    hold_to(&run.fine_tuned(), &recipe.fine_tune_toml()?)?;
+    hold_to(&run.fine_tuned(), &recipe.fine_tune_toml()?, run.held_of_fine_tuning())?;
     let out = run.fine_tuned_tokenizer();
     if !out.exists() {
         write_tokenizer(&out, base)?;
@@ -72,7 +69,7 @@ impl Stage {
     /// Where the recipe has no such stage, or asks for longer rows than the model attends to.
     pub fn fine_tune(run: &RunFolder, recipe: &AnyRecipe, base: &Base<'_>) -> Result<Self, Error> {
         let (seed, _, sft) = recipe.fine_tune()?;
-        let row_tokens = row_tokens(sft, base.context_tokens)?;
+        let row_tokens = sft.fine_tune_row_tokens(base.context_tokens)?;
         Ok(Self {
             recipe: sft.clone(),
             seed,
@@ -96,16 +93,6 @@ fn begin(recipe: &StageRecipe, base: &Base<'_>) -> Begin {
     }
 }
 
-fn row_tokens(recipe: &StageRecipe, context_tokens: usize) -> Result<usize, Error> {
-    // Products in bf16 add tokens in pairs.
-    let asked = recipe.row_tokens.unwrap_or(context_tokens.min(ROW_TOKENS) / 2 * 2);
-    if asked > context_tokens {
-        let expected = format!("at most {context_tokens}, which the model attends to");
-        return Err(Error::field("sft.row_tokens", asked, expected));
-    }
-    Ok(asked)
-}
-
 fn make_folder(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
@@ -120,9 +107,11 @@ fn write_tokenizer(out: &Path, base: &Base<'_>) -> Result<(), Error> {
     if let (None, Some((template, end))) = (tokenizer.chat_template(), format.template()) {
         config["chat_template"] = template.into();
         config["eos_token"] = end.into();
-        ends.insert(0, tokenizer.special(end).unwrap_or_default());
+        if let Some(end) = tokenizer.special(end) {
+            ends.retain(|&token| token != end);
+            ends.insert(0, end);
+        }
     }
-    ends.dedup();
     folder::land_folder(&RealDisk, out, |folder| {
         folder.write_bytes("tokenizer.json", tokenizer.to_json().as_bytes())?;
         folder.write_bytes("tokenizer_config.json", format!("{config:#}\n").as_bytes())?;

@@ -11,7 +11,7 @@
 use model::Config;
 use serde::Serialize;
 
-use crate::recipe::{OptimizerKind, Precision, Recipe};
+use crate::recipe::{OptimizerKind, Precision, Recipe, StageRecipe};
 use crate::{Error, learner};
 
 /// Operations for each weight of a matrix and token, forward and backward.
@@ -66,6 +66,32 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What a stage takes that lets all weights of such a model learn, in rows of so many tokens,
+    /// with `micro_rows` of them in memory at once, if that is said.
+    ///
+    /// With an adapter it is what is there before any step: the weights, and their copies.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        stage: &StageRecipe,
+        row_tokens: usize,
+        micro_rows: Option<usize>,
+    ) -> Self {
+        let (learning, optimizer) = match stage.lora {
+            None => (config.parameters(), optimizer(config, stage.optimizer)),
+            // A small part of the whole.
+            Some(_) => (0, 0),
+        };
+        let micro_tokens = micro_tokens(stage, row_tokens, micro_rows);
+        Self {
+            weights_bytes: config.parameters() * F32,
+            copies_bytes: copies(config, stage.precision),
+            gradients_bytes: learning * F32,
+            optimizer_bytes: optimizer,
+            activations_bytes: activations(config, stage.recompute, micro_tokens),
+        }
+    }
+
     /// All of it.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
@@ -86,15 +112,14 @@ impl Plan {
     ///
     /// Where there is no such model.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
-        let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
+        let config = recipe.model.config(recipe.vocabulary()?)?;
         let stage = &recipe.pretrain;
         let row_tokens = recipe.row_tokens() as u64;
         let steps = stage.steps.ok_or_else(|| {
             Error::field("pretrain", "for some `epochs`", "for some `steps`, to be planned")
         })?;
         let tokens = steps * stage.rows as u64 * row_tokens;
-        let micro_tokens =
-            learner::micro_rows(None, stage.rows, recipe.row_tokens()) as u64 * row_tokens;
+        let micro_tokens = micro_tokens(stage, recipe.row_tokens(), None);
         let attention_operations = attention_operations(&config, tokens, row_tokens);
         Ok(Self {
             parameters: config.parameters(),
@@ -108,15 +133,14 @@ impl Plan {
             operations: weight_operations(&config, tokens) + attention_operations,
             attention_operations,
             micro_tokens,
-            memory: Memory {
-                weights_bytes: config.parameters() * F32,
-                copies_bytes: copies(&config, stage.precision),
-                gradients_bytes: config.parameters() * F32,
-                optimizer_bytes: optimizer(&config, stage.optimizer),
-                activations_bytes: activations(&config, stage.recompute, micro_tokens),
-            },
+            memory: Memory::new(&config, stage, recipe.row_tokens(), None),
         })
     }
+}
+
+/// Tokens that go through the model at once.
+fn micro_tokens(stage: &StageRecipe, row_tokens: usize, micro_rows: Option<usize>) -> u64 {
+    (learner::micro_rows(micro_rows, stage.rows, row_tokens) * row_tokens) as u64
 }
 
 /// Weights of a layer's matrices.

@@ -3,22 +3,31 @@
 //! `recipe.toml`, `1-tokenizer/`, `2-corpus/`, `3-pretrained/`, …; each stage begins when the one
 //! before is there whole. `4-sft/` has a `recipe.toml` of its own: to teach the same model anew,
 //! remove that folder.
+//!
+//! A run is held to the parts of its recipe by which something in it was made: until then, a recipe
+//! that could not be followed may be mended.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use artifacts::checkpoints::{self, Checkpoints};
+use artifacts::checkpoints::{self, Checkpoints, Newest};
 use artifacts::disk::RealDisk;
-use artifacts::folder;
+use artifacts::{folder, shown};
+use toml::{Table, Value};
 
-use crate::Error;
 use crate::checkpoint::Progress;
+use crate::metrics::METRICS_FILE;
 use crate::trainer::CHECKPOINTS_FOLDER;
+use crate::{Error, Recipe};
 
 /// The recipe that the run follows.
 pub const RECIPE_FILE: &str = "recipe.toml";
 /// The folders of the stages that leave a model, in their order.
 pub const STAGES: [&str; 2] = ["3-pretrained", "4-sft"];
+/// The first line of [`RECIPE_FILE`], by which it is told from a recipe that somebody wrote.
+const WRITTEN_HERE: &str =
+    "# What this folder is held to; the recipe that it came from lies elsewhere.\n";
 /// Held while a process works in the folder.
 const LOCK_FILE: &str = "run.lock";
 
@@ -33,7 +42,8 @@ impl RunFolder {
     /// Opens the folder of a run, or begins one in a folder that is empty or not there.
     ///
     /// `recipe` says how it begins ([`crate::Recipe::pretraining_toml`] and its like): a run is
-    /// held to that, while later stages may still be added to its recipe.
+    /// held to that as soon as something was made by it, while later stages may still be added to
+    /// its recipe.
     ///
     /// # Errors
     ///
@@ -46,8 +56,34 @@ impl RunFolder {
             return Err(Error::NotARun { folder: path.to_owned() });
         }
         let lock = lock(path)?;
-        hold_to(path, recipe)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let run = Self { path: path.to_owned(), _lock: lock };
+        hold_to(path, recipe, run.held_of_pretraining())?;
+        Ok(run)
+    }
+
+    /// What of its recipe made what is there, the fine-tuning aside.
+    fn held_of_pretraining(&self) -> Held {
+        let learns = self.pretrained().join(METRICS_FILE).exists();
+        if learns || self.fine_tuned_tokenizer().exists() {
+            Held::All
+        } else if self.tokenizer().exists() {
+            Held::Sections(&["seed", "tokenizer", "corpus"])
+        } else {
+            Held::Sections(&[])
+        }
+    }
+
+    /// What of the recipe of the fine-tuning made what is there.
+    pub(crate) fn held_of_fine_tuning(&self) -> Held {
+        if self.fine_tuned().join(METRICS_FILE).exists() {
+            Held::All
+        } else if self.fine_tuned_corpus().exists() {
+            Held::Sections(&["seed", "base", "conversations"])
+        } else if self.fine_tuned_tokenizer().exists() {
+            Held::Sections(&["base"])
+        } else {
+            Held::Sections(&[])
+        }
     }
 
     /// Where it is.
@@ -74,22 +110,28 @@ impl RunFolder {
         self.path.join(STAGES[0])
     }
 
-    /// The checkpoint at the end of pretraining, every byte of which was checked.
+    /// The checkpoint at the end of the pretraining by this recipe, every byte of which was checked.
     ///
     /// # Errors
     ///
-    /// [`Error::NotPretrained`] where there is none yet or steps are left to take, and where
-    /// checkpoints are there and none is whole.
-    pub fn finished_pretraining(&self) -> Result<PathBuf, Error> {
+    /// [`Error::NotPretrained`] where there is none yet or steps are left to take,
+    /// [`Error::OtherCheckpoint`] where another recipe made it, and where checkpoints are there and
+    /// the newest is not whole.
+    pub fn finished_pretraining(&self, recipe: &Recipe) -> Result<PathBuf, Error> {
         let not_yet = |steps| Error::NotPretrained { folder: self.path.clone(), steps };
         let folder = self.pretrained().join(CHECKPOINTS_FOLDER);
         if !folder.exists() {
             return Err(not_yet(0));
         }
         let mut checkpoints = Checkpoints::open(RealDisk, folder, checkpoints::KEEP_MIN)?;
-        let latest = checkpoints.latest()?.ok_or_else(|| not_yet(0))?;
-        let progress = Progress::read(&latest.path)?;
-        if progress.is_finished() { Ok(latest.path) } else { Err(not_yet(progress.step)) }
+        let mut latest = checkpoints.latest()?.ok_or_else(|| not_yet(0))?;
+        let progress = Progress::read(&latest.path)?.of_recipe(&latest.path, recipe.identity())?;
+        match (progress.is_finished(), latest.damage.pop()) {
+            (true, _) => Ok(latest.path),
+            // The one at the end may be that which is damaged.
+            (false, Some(damage)) => Err(damage.into()),
+            (false, None) => Err(not_yet(progress.step)),
+        }
     }
 
     /// How a checkpoint of a later stage names one of this run, so that a run may be moved: a path
@@ -128,7 +170,7 @@ impl RunFolder {
 /// # Errors
 ///
 /// Where checkpoints are there and none is whole, or the folder cannot be read.
-pub fn newest_model(path: &Path) -> Result<Option<PathBuf>, Error> {
+pub fn newest_model(path: &Path) -> Result<Option<Newest>, Error> {
     if !path.is_dir() {
         return Ok(None);
     }
@@ -148,7 +190,7 @@ pub fn newest_model(path: &Path) -> Result<Option<PathBuf>, Error> {
 /// # Errors
 ///
 /// As [`newest_model`].
-pub fn model_of_stage(run: &Path, stage: &str) -> Result<Option<PathBuf>, Error> {
+pub fn model_of_stage(run: &Path, stage: &str) -> Result<Option<Newest>, Error> {
     Ok(checkpoints::newest(&RealDisk, &run.join(stage).join(CHECKPOINTS_FOLDER))?)
 }
 
@@ -176,7 +218,10 @@ fn holds_anything(path: &Path) -> std::io::Result<bool> {
 fn lock(path: &Path) -> Result<File, Error> {
     let path_of_lock = path.join(LOCK_FILE);
     let failed = |source| Error::Write { path: path_of_lock.clone(), source };
-    let file = File::create(&path_of_lock).map_err(failed)?;
+    // Not truncated: whatever a link of that name leads to stays as it is.
+    let mut open = File::options();
+    open.write(true).create(true).truncate(false);
+    let file = open.open(&path_of_lock).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { folder: path.to_owned() }),
@@ -184,21 +229,54 @@ fn lock(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Keeps the recipe by which a folder is begun, and refuses any other one for it from then on.
-pub(crate) fn hold_to(folder: &Path, asked: &str) -> Result<(), Error> {
+/// What of a recipe a folder is held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held {
+    All,
+    Sections(&'static [&'static str]),
+}
+
+impl Held {
+    fn holds(self, section: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Sections(sections) => sections.contains(&section),
+        }
+    }
+}
+
+/// Keeps the recipe by which a folder is begun, and refuses any other one for it as far as it is
+/// held to it.
+pub(crate) fn hold_to(folder: &Path, asked: &str, held: Held) -> Result<(), Error> {
     let file = folder.join(RECIPE_FILE);
-    if !file.exists() {
-        return Ok(folder::land_bytes(&RealDisk, &file, asked.as_bytes())?);
+    if file.exists() {
+        let begun = artifacts::read_text(&file)
+            .map_err(|source| Error::Read { path: file.clone(), source })?;
+        let Some(begun) = begun.strip_prefix(WRITTEN_HERE) else {
+            return Err(Error::NotARun { folder: folder.to_owned() });
+        };
+        if begun == asked {
+            return Ok(());
+        }
+        let [was, is] = [begun, asked].map(|text| text.parse::<Table>().unwrap_or_default());
+        if let Some(difference) = difference(&was, &is, &|section| held.holds(section)) {
+            let (folder, difference) = (folder.to_owned(), shown(&difference));
+            return Err(Error::OtherRecipe { folder, difference });
+        }
     }
-    let begun = artifacts::read_text(&file).map_err(|source| Error::Read { path: file, source })?;
-    if begun == asked {
-        return Ok(());
-    }
-    let differs = begun.lines().zip(asked.lines()).find(|(a, b)| a != b);
-    let difference = match differs {
-        Some((begun, asked)) => format!("there is `{begun}`, not `{asked}`"),
-        None => "one has more lines".to_owned(),
-    };
-    let difference = artifacts::shown(&difference);
-    Err(Error::OtherRecipe { folder: folder.to_owned(), difference })
+    Ok(folder::land_bytes(&RealDisk, &file, format!("{WRITTEN_HERE}{asked}").as_bytes())?)
+}
+
+/// The first field of those looked at in which two recipes differ, with both values.
+fn difference(begun: &Table, asked: &Table, looks_at: &dyn Fn(&str) -> bool) -> Option<String> {
+    let names: BTreeSet<&String> = begun.keys().chain(asked.keys()).collect();
+    let differs = |name: &&String| looks_at(name) && begun.get(*name) != asked.get(*name);
+    let name = names.into_iter().find(differs)?;
+    let told = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    Some(match (begun.get(name), asked.get(name)) {
+        (Some(Value::Table(begun)), Some(Value::Table(asked))) => {
+            format!("{name}.{}", difference(begun, asked, &|_| true)?)
+        }
+        (begun, asked) => format!("{name} is {}, not {}", told(begun), told(asked)),
+    })
 }

@@ -61,7 +61,7 @@ impl Stage {
         Ok(Self {
             recipe: recipe.pretrain.clone(),
             seed: recipe.seed,
-            identity: Digest::of(recipe.pretraining_toml().as_bytes()),
+            identity: recipe.identity(),
             corpus: run.corpus(),
             tokenizer: run.tokenizer(),
             folder: run.pretrained(),

@@ -3,16 +3,17 @@
 //! Each lands whole in its folder or not at all; one that is there is not made again.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use artifacts::disk::RealDisk;
-use artifacts::folder;
+use artifacts::{folder, open_file};
 use corpus::deduplicate::DeduplicateOptions;
 use corpus::sources::BadRows;
 use corpus::{BuildOptions, Content, Corpus, Fingerprint, Report, Source, Split, clean};
 use serde_json::json;
-use tokenizer::{Conversation, SplitRule, Tokenizer, TrainOptions, Trainer};
+use tokenizer::{ChatFormat, Conversation, SplitRule, Tokenizer, TrainOptions, Trainer};
 
 use crate::recipe::{CorpusRecipe, Recipe, TokenizerRecipe, ppm};
 use crate::{Error, RunFolder};
@@ -51,11 +52,12 @@ pub fn make_tokenizer(
         folder::verify(&RealDisk, &out, |_| ())?;
         return Ok(());
     }
-    let json = match &recipe.tokenizer.file {
-        Some(path) => read_tokenizer(path)?,
+    let json = match recipe.tokenizer.file_path() {
+        Some(path) => read_tokenizer(&path)?,
         None => learn(recipe, sources, threads, progress)?,
     };
     let tokenizer = Tokenizer::from_json(&json)?;
+    check_marks(recipe, &tokenizer)?;
     folder::land_folder(&RealDisk, &out, |folder| {
         folder.write_bytes("tokenizer.json", &json)?;
         let end = tokenizer.special(END_OF_TEXT);
@@ -69,6 +71,16 @@ pub fn make_tokenizer(
         }
     })?;
     Ok(())
+}
+
+/// Refuses a tokenizer in which conversations cannot be written, where some are to be learned from.
+fn check_marks(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<(), Error> {
+    if recipe.sft.is_none() || ChatFormat::detect(tokenizer).is_ok() {
+        return Ok(());
+    }
+    let expected = "a list with the marks of a conversation, such as \"<|im_start|>\" and \
+                    \"<|im_end|>\", because the recipe has [sft]";
+    Err(Error::field("tokenizer.special", recipe.tokenizer.special.join(", "), expected))
 }
 
 /// Turns the text of a run into tokens, unless that is done. Returns what became of it.
@@ -143,11 +155,28 @@ pub(crate) fn build_options(
 /// The `tokenizer.json` that the recipe names.
 fn read_tokenizer(path: &Path) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::Read { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > TOKENIZER_BYTES_MAX {
-        return Err(Error::field("tokenizer.file", format!("{length} bytes long"), "shorter"));
+    let mut json = Vec::new();
+    let file = open_file(path).map_err(unreadable)?;
+    file.take(TOKENIZER_BYTES_MAX + 1).read_to_end(&mut json).map_err(unreadable)?;
+    if json.len() as u64 > TOKENIZER_BYTES_MAX {
+        let found = format!("more than {TOKENIZER_BYTES_MAX} bytes long");
+        return Err(Error::field("tokenizer.file", found, "shorter"));
     }
-    std::fs::read(path).map_err(unreadable)
+    Ok(json)
+}
+
+impl Recipe {
+    /// How many tokens its tokenizer has, or is to have.
+    ///
+    /// # Errors
+    ///
+    /// Where the `tokenizer.json` that it names cannot be read.
+    pub fn vocabulary(&self) -> Result<usize, Error> {
+        match self.tokenizer.file_path() {
+            Some(path) => Ok(Tokenizer::from_json(&read_tokenizer(&path)?)?.vocabulary_len()),
+            None => Ok(self.tokenizer.vocabulary),
+        }
+    }
 }
 
 /// Learns a vocabulary from all documents that are not held out.

@@ -114,10 +114,16 @@ impl Trainer {
                 let steps = stage.steps(loader.epoch_rows());
                 Progress::new(stage.identity, steps, loader.position().clone())
             }
-            Some(latest) => Progress::read(&latest.path)?.of_stage(&latest.path, &stage)?,
+            Some(latest) => {
+                Progress::read(&latest.path)?.of_recipe(&latest.path, stage.identity)?
+            }
         };
         let from = latest.as_ref().map(|latest| latest.path.as_path());
         let learner = Learner::open(&stage, options, from)?;
+        let progress = match from {
+            None => Progress { base: learner.base, ..progress },
+            Some(path) => progress.beside(path, learner.base)?,
+        };
         let metrics = MetricsLog::open(&stage.folder, progress.metrics_bytes, progress.step)?;
         loader.seek(&progress.position)?;
         Ok(Self {
@@ -193,12 +199,22 @@ impl Trainer {
         (self.stage.recipe.rows * self.stage.row_tokens) as u64
     }
 
-    /// How many weights learn, and how many the model has without an adapter.
+    /// How many weights the model has without an adapter.
     #[must_use]
-    pub fn weights(&self) -> (u64, u64) {
-        let model = &self.learner.model;
-        let all = model.config().parameters();
-        (model.adapter().map_or(all, model::Adapter::parameters_count), all)
+    pub fn model_weights(&self) -> u64 {
+        self.learner.model.config().parameters()
+    }
+
+    /// How many weights the adapter has, if one learns.
+    #[must_use]
+    pub fn adapter_weights(&self) -> Option<u64> {
+        self.learner.model.adapter().map(model::Adapter::parameters_count)
+    }
+
+    /// The most tokens that the model attends to.
+    #[must_use]
+    pub fn context_tokens(&self) -> usize {
+        self.learner.model.config().context_tokens
     }
 
     /// Where metrics and checkpoints are left.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use artifacts::hash::Digest;
 use corpus::RowBatch;
 use engine::Device;
 use engine::ops::gradient_norm;
 use model::Adapter;
 use model::trainable::{MicroBatch, Trainable};
 
+use crate::checkpoint::digest_of;
 use crate::optimizer::Optimizer;
 use crate::{Begin, Error, Stage, TrainerOptions};
 
@@ -27,6 +29,8 @@ pub(crate) struct Learner {
     pub clip: f64,
     /// Rows that go through the model at once.
     pub micro_rows: usize,
+    /// The weights beside which an adapter learns, if one does.
+    pub base: Option<Digest>,
 }
 
 /// What a step saw.
@@ -50,9 +54,11 @@ impl Learner {
     ) -> Result<Self, Error> {
         let device = &options.device;
         let precision = stage.recipe.precision.of_products();
+        let mut base_digest = None;
         let mut model = match (checkpoint, &stage.begin) {
             (_, Begin::Adapter { base, options }) => {
                 let base = Trainable::read(device, base, precision)?;
+                base_digest = Some(digest_of(base.weights())?);
                 let config = base.config();
                 let adapter = match checkpoint {
                     Some(path) => Adapter::read(device, config, path)?,
@@ -74,7 +80,8 @@ impl Learner {
         }
         let micro_rows = micro_rows(options.micro_rows, stage.recipe.rows, stage.row_tokens);
         let clip = stage.recipe.clip;
-        Ok(Self { device: device.clone(), model, optimizer, clip, micro_rows })
+        let (device, base) = (device.clone(), base_digest);
+        Ok(Self { device, model, optimizer, clip, micro_rows, base })
     }
 
     /// Takes a step, counted from 1.

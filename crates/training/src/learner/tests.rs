@@ -53,7 +53,7 @@ fn learner(name: &str, path: KernelPath) -> Learner {
     let model = Trainable::read(&device, &fixture(name), Precision::F32).unwrap();
     let recipe: StageRecipe = toml::from_str(RECIPE).unwrap();
     let optimizer = Optimizer::new(&device, &model, &recipe);
-    Learner { device, model, optimizer, clip: recipe.clip, micro_rows: ROWS }
+    Learner { device, model, optimizer, clip: recipe.clip, micro_rows: ROWS, base: None }
 }
 
 /// As `batch` in `make_training_golden.py`.

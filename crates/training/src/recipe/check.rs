@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use corpus::sources::RowKind;
 use corpus::{BATCH_TOKENS_MAX, SOURCES_MAX, TIME_MAX, Weight};
 use tokenizer::SplitRule;
 
@@ -10,6 +11,9 @@ use crate::Error;
 
 /// Parts of a million, which shares and weights are counted in.
 const PPM: f64 = 1e6;
+
+/// The longest rows of fine-tuning where a recipe does not say: most conversations are shorter.
+const FINE_TUNE_ROW_TOKENS: usize = 512;
 
 /// The smallest learning rate that is no mistake, and the largest.
 const RATES: RangeInclusive<f64> = 1e-9..=10.0;
@@ -24,12 +28,13 @@ impl Recipe {
         }
         // A vocabulary is checked when it is there; until then any size does.
         self.model.config(self.tokenizer.vocabulary.max(1))?;
-        self.pretrain.check("pretrain", self.model.context_tokens)?;
+        row_tokens("pretrain", self.row_tokens(), self.model.context_tokens)?;
+        self.pretrain.check("pretrain", self.row_tokens())?;
         if let Some(conversations) = &self.conversations {
-            conversations.check("conversations")?;
+            conversations.check_conversations()?;
         }
         match &self.sft {
-            Some(sft) => sft.check("sft", self.model.context_tokens),
+            Some(sft) => sft.check("sft", sft.fine_tune_row_tokens(self.model.context_tokens)?),
             None => Ok(()),
         }
     }
@@ -44,8 +49,8 @@ impl Recipe {
 impl FineTune {
     /// Refuses what cannot be meant; the longest row is the base's affair.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.conversations.check("conversations")?;
-        self.sft.check("sft", TIME_MAX)
+        self.conversations.check_conversations()?;
+        self.sft.check("sft", self.sft.fine_tune_row_tokens(TIME_MAX)?)
     }
 }
 
@@ -64,6 +69,18 @@ impl CorpusRecipe {
     }
 }
 
+impl CorpusRecipe {
+    /// The same of what a model learns to answer from.
+    fn check_conversations(&self) -> Result<(), Error> {
+        self.check("conversations")?;
+        if self.sources.iter().any(|source| source.kind == Some(RowKind::Text)) {
+            let expected = "\"conversation\": only answers are learned from";
+            return Err(Error::field("conversations.source.kind", "\"text\"", expected));
+        }
+        Ok(())
+    }
+}
+
 impl SourceRecipe {
     /// How often its documents are taken.
     ///
@@ -78,13 +95,21 @@ impl SourceRecipe {
 }
 
 impl StageRecipe {
-    fn check(&self, stage: &'static str, context_tokens: usize) -> Result<(), Error> {
+    /// Tokens of a row of fine-tuning, of a model that attends to so many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Field`] for longer rows than that.
+    pub(crate) fn fine_tune_row_tokens(&self, context_tokens: usize) -> Result<usize, Error> {
+        // Products in bf16 add tokens in pairs.
+        let asked = self.row_tokens.unwrap_or(context_tokens.min(FINE_TUNE_ROW_TOKENS) / 2 * 2);
+        row_tokens("sft", asked, context_tokens)?;
+        Ok(asked)
+    }
+
+    /// Refuses what cannot be meant, in rows of so many tokens.
+    fn check(&self, stage: &'static str, row_tokens: usize) -> Result<(), Error> {
         let is = |name: &str| format!("{stage}.{name}");
-        let row_tokens = self.row_tokens.unwrap_or(context_tokens);
-        field(&is("row_tokens"), row_tokens, 2..=context_tokens.min(TIME_MAX))?;
-        if !row_tokens.is_multiple_of(2) {
-            return Err(Error::field(&is("row_tokens"), row_tokens, "an even number"));
-        }
         match (self.steps, self.epochs) {
             (Some(steps), None) => field(&is("steps"), steps, 1..=STEPS_MAX)?,
             (None, Some(epochs)) => field(&is("epochs"), epochs, 1e-6..=1e6)?,
@@ -113,6 +138,16 @@ impl StageRecipe {
         field(&is("samples"), self.samples.len(), 0..=SAMPLES_MAX)?;
         self.check_lora(stage)
     }
+}
+
+/// Refuses rows that are longer than what a model attends to, or odd.
+fn row_tokens(stage: &str, row_tokens: usize, context_tokens: usize) -> Result<(), Error> {
+    let name = format!("{stage}.row_tokens");
+    field(&name, row_tokens, 2..=context_tokens.min(TIME_MAX))?;
+    if row_tokens.is_multiple_of(2) {
+        return Ok(());
+    }
+    Err(Error::field(&name, row_tokens, "an even number"))
 }
 
 /// Refuses a value outside of its range.

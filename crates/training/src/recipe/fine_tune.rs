@@ -24,6 +24,18 @@ pub struct FineTune {
     pub sft: StageRecipe,
 }
 
+impl FineTune {
+    /// The model to begin with: a path that leads there, or a name of the catalogue.
+    #[must_use]
+    pub fn base_place(&self) -> String {
+        let path = self.conversations.resolve(Path::new(&self.base));
+        match path.exists() || Path::new(&self.base).components().count() > 1 {
+            true => path.display().to_string(),
+            false => self.base.clone(),
+        }
+    }
+}
+
 /// Either kind of recipe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyRecipe {
@@ -61,11 +73,7 @@ impl AnyRecipe {
                 source: Box::new(source),
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        recipe.conversations.resolve(folder);
-        let path = folder.join(&recipe.base);
-        if path.exists() || Path::new(&recipe.base).components().count() > 1 {
-            recipe.base = path.display().to_string();
-        }
+        folder.clone_into(&mut recipe.conversations.folder);
         Ok(Self::FineTune(Box::new(recipe)))
     }
 

@@ -1,7 +1,7 @@
 //! How an adapter learns beside a model, as a recipe says it.
 
 use model::AdapterOptions;
-use model::adapter::{ALPHA_LEAST, ALPHA_MOST, RANK_MAX, Target};
+use model::adapter::{ALPHA_MAX, ALPHA_MIN, RANK_MAX, Target};
 use serde::{Deserialize, Serialize};
 
 use super::check::field;
@@ -61,7 +61,7 @@ impl LoraRecipe {
     pub(super) fn check(&self, stage: &str) -> Result<(), Error> {
         let is = |name: &str| format!("{stage}.lora.{name}");
         field(&is("rank"), self.rank, 1..=RANK_MAX)?;
-        field(&is("alpha"), self.alpha(), ALPHA_LEAST..=ALPHA_MOST)?;
+        field(&is("alpha"), self.alpha(), ALPHA_MIN..=ALPHA_MAX)?;
         match self.targets.is_empty() {
             true => {
                 Err(Error::field(&is("targets"), "empty", "some of q, k, v, o, gate, up, down"))

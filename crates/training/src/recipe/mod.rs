@@ -12,7 +12,7 @@ pub use lora::{LoraRecipe, LoraTarget};
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use corpus::language::Language;
 use corpus::sources::RowKind;
@@ -56,6 +56,7 @@ pub struct Recipe {
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerRecipe {
     /// A `tokenizer.json` to use; nothing is learned then, and the other fields mean nothing.
+    /// Relative paths begin where the recipe lies.
     pub file: Option<PathBuf>,
     /// How many tokens there are to be.
     pub vocabulary: usize,
@@ -65,6 +66,17 @@ pub struct TokenizerRecipe {
     pub split: String,
     /// Special tokens: the end of a text, and the marks of a conversation.
     pub special: Vec<String>,
+    /// Where the recipe lies.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
+}
+
+impl TokenizerRecipe {
+    /// Where the `tokenizer.json` is that is to be used, if one is named.
+    #[must_use]
+    pub fn file_path(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| self.folder.join(file))
+    }
 }
 
 /// What is learned from.
@@ -86,6 +98,18 @@ pub struct CorpusRecipe {
     /// Whether a document that was there before is dropped, the same or nearly so.
     #[serde(default = "yes")]
     pub deduplicate: bool,
+    /// Where the recipe lies. Not a part of what a run is held to: its paths stay as they were
+    /// written, so that a run means the same wherever it was begun from.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
+}
+
+impl CorpusRecipe {
+    /// Where a path of a source leads.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
 }
 
 /// Where documents come from.
@@ -98,9 +122,9 @@ pub struct SourceRecipe {
     /// A public set by name instead, which the command fetches.
     #[serde(default)]
     pub set: Option<String>,
-    /// Texts or conversations.
-    #[serde(default = "text")]
-    pub kind: RowKind,
+    /// Texts or conversations: by default what the section asks for.
+    #[serde(default)]
+    pub kind: Option<RowKind>,
     /// The column of JSON lines that holds the text.
     #[serde(default)]
     pub column: Option<String>,
@@ -154,7 +178,8 @@ pub struct StageRecipe {
     pub epochs: Option<f64>,
     /// Rows of each step.
     pub rows: usize,
-    /// Tokens of a row; the model's context window if not given.
+    /// Tokens of a row, an even number. If not given, the model's context window, of which
+    /// fine-tuning takes no more than 512.
     #[serde(default)]
     pub row_tokens: Option<usize>,
     /// How weights follow their gradients.
@@ -258,6 +283,7 @@ impl Default for TokenizerRecipe {
             min_frequency: 2,
             split: "gpt2".to_owned(),
             special: special.map(str::to_owned).to_vec(),
+            folder: PathBuf::new(),
         }
     }
 }
@@ -335,8 +361,4 @@ fn one() -> f64 {
 
 fn yes() -> bool {
     true
-}
-
-fn text() -> RowKind {
-    RowKind::Text
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use artifacts::hash::Digest;
 use artifacts::{shown, shown_lines};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CorpusRecipe, RECIPE_BYTES_MAX, Recipe};
+use super::{RECIPE_BYTES_MAX, Recipe};
 use crate::Error;
 
 /// A name is near another if at most one letter in three differs.
@@ -25,7 +26,7 @@ impl Recipe {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        recipe.resolve(path.parent().unwrap_or(Path::new("")));
+        recipe.lies_in(path.parent().unwrap_or(Path::new("")));
         Ok(recipe)
     }
 
@@ -47,23 +48,18 @@ impl Recipe {
         write(&Self { conversations: None, sft: None, ..self.clone() })
     }
 
-    /// Lets relative paths begin at `folder`.
-    fn resolve(&mut self, folder: &Path) {
-        self.corpus.resolve(folder);
-        if let Some(conversations) = &mut self.conversations {
-            conversations.resolve(folder);
-        }
-        if let Some(path) = &mut self.tokenizer.file {
-            *path = folder.join(&*path);
-        }
+    /// What tells the pretraining by this recipe from that by any other.
+    #[must_use]
+    pub fn identity(&self) -> Digest {
+        Digest::of(self.pretraining_toml().as_bytes())
     }
-}
 
-impl CorpusRecipe {
     /// Lets relative paths begin at `folder`.
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        for path in self.sources.iter_mut().filter_map(|source| source.path.as_mut()) {
-            *path = folder.join(&*path);
+    fn lies_in(&mut self, folder: &Path) {
+        let places = [&mut self.corpus.folder, &mut self.tokenizer.folder];
+        let conversations = self.conversations.as_mut().map(|recipe| &mut recipe.folder);
+        for place in places.into_iter().chain(conversations) {
+            folder.clone_into(place);
         }
     }
 }

@@ -1,5 +1,11 @@
 //! Recipes as people write them, well and badly.
 
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use corpus::BATCH_TOKENS_MAX;
+use tokenizer::{SplitRule, TrainOptions, Trainer};
+
 use super::*;
 use crate::Error;
 
@@ -47,7 +53,7 @@ fn a_field_that_is_not_known_is_refused_with_the_one_that_was_meant() {
 
 #[test]
 fn the_recipes_that_come_with_the_program_are_sound() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     let mut read = 0;
     let entries = [folder.join("plans"), folder].map(|folder| std::fs::read_dir(folder).unwrap());
     for entry in entries.into_iter().flatten() {
@@ -103,7 +109,11 @@ fn paths_begin_where_the_recipe_lies_and_files_are_named_in_errors() {
     let path = folder.path().join("recipe.toml");
     std::fs::write(&path, LEAST).unwrap();
     let recipe = Recipe::read(&path).unwrap();
-    assert_eq!(recipe.corpus.sources[0].path, Some(folder.path().join("book.txt")));
+    let written = recipe.corpus.sources[0].path.clone().unwrap();
+    assert_eq!(written, Path::new("book.txt"));
+    assert_eq!(recipe.corpus.resolve(&written), folder.path().join("book.txt"));
+    // Where it lies does not count: the same recipe elsewhere is the same.
+    assert_eq!(recipe.identity(), Recipe::parse(LEAST).unwrap().identity());
 
     std::fs::write(&path, "[model]\nlayerz = 1").unwrap();
     let error = Recipe::read(&path).unwrap_err();
@@ -111,6 +121,50 @@ fn paths_begin_where_the_recipe_lies_and_files_are_named_in_errors() {
     std::fs::write(&path, " ".repeat(2 << 20)).unwrap();
     assert!(matches!(Recipe::read(&path).unwrap_err(), Error::RecipeTooLong { .. }));
     assert!(matches!(Recipe::read(folder.path()).unwrap_err(), Error::Read { .. }));
+}
+
+#[test]
+fn conversations_are_no_texts_and_long_rows_leave_room_for_few() {
+    let recipe = |kind: &str, rows: usize| {
+        let text = format!(
+            "base = \"b\"\n[[conversations.source]]\npath = \"c\"\n{kind}\n[conversations]\n\
+             [sft]\nsteps = 1\nrows = {rows}\nlearning_rate = 1e-3\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        std::fs::write(&path, text).unwrap();
+        AnyRecipe::read(&path).map_err(|error| error.to_string())
+    };
+    recipe("", 1).unwrap();
+    recipe("kind = \"conversation\"", 1).unwrap();
+    let error = recipe("kind = \"text\"", 1).unwrap_err();
+    assert!(error.contains("kind is \"text\", but must be \"conversation\""), "{error}");
+    // Rows of fine-tuning have 512 tokens where nothing is said, whatever the base attends to.
+    recipe("", BATCH_TOKENS_MAX / 512).unwrap();
+    let error = recipe("", BATCH_TOKENS_MAX / 512 + 1).unwrap_err();
+    assert!(error.contains("sft.rows is 131073"), "{error}");
+}
+
+#[test]
+fn the_vocabulary_is_that_of_the_tokenizer_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    let text = LEAST.replace("[tokenizer]", "[tokenizer]\nfile = \"tokenizer.json\"");
+    std::fs::write(&path, text).unwrap();
+    let recipe = Recipe::read(&path).unwrap();
+    assert!(matches!(recipe.vocabulary(), Err(Error::Read { .. })));
+    let options = TrainOptions {
+        vocabulary: 258,
+        min_frequency: 1,
+        special_tokens: vec!["<|end|>".to_owned()],
+        split: SplitRule::Gpt2,
+        threads: NonZeroUsize::MIN,
+    };
+    let mut trainer = Trainer::new(options).unwrap();
+    trainer.feed("as many as there are").unwrap();
+    let trained = trainer.train(&mut |_| ()).unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), trained.json()).unwrap();
+    assert_eq!(recipe.vocabulary().unwrap(), 258);
 }
 
 #[test]

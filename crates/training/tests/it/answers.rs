@@ -30,7 +30,8 @@ checkpoint_every = 7
 fn teach(folder: &Path, recipe: &Path, way: Way) -> Result<(Ended, Heard), Error> {
     let recipe = AnyRecipe::read(recipe)?;
     let run = RunFolder::open(folder, &recipe.begin_toml())?;
-    let path = run.finished_pretraining()?;
+    let AnyRecipe::Whole(whole) = &recipe else { unreachable!("no `base`") };
+    let path = run.finished_pretraining(whole)?;
     let tokenizer = Tokenizer::from_folder(&path)?;
     let name = run.name_from_checkpoint(&path);
     let context_tokens = model_context(&path);
@@ -64,10 +65,7 @@ fn pretrained(recipe: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 
 /// A recipe with both stages, and room for a question and its answer.
 fn both() -> String {
-    // Paths that begin nowhere else stay as they are, wherever the recipe lies.
     format!("{RECIPE}{SFT}")
-        .replace("\"messages\"", "\"/messages\"")
-        .replace("\"conversations\"", "\"/conversations\"")
         .replace("context_tokens = 32", "context_tokens = 256")
         .replace("steps = 12", "steps = 12\nrow_tokens = 32")
 }
@@ -92,6 +90,9 @@ fn answers_are_learned_with_the_same_bytes_stopped_or_not() {
     assert!(last < first - 0.3, "{first} {last}");
 
     let before = files(&run.join("4-sft"));
+    let generation = &before[Path::new("tokenizer/generation_config.json")];
+    let generation: serde_json::Value = serde_json::from_slice(generation).unwrap();
+    assert_eq!(generation["eos_token_id"], serde_json::json!([2, 0]), "each end once");
     std::fs::remove_dir_all(run.join("4-sft")).unwrap();
     for stop_after in [Some(3), Some(9), None] {
         teach(&run, &path, Way { threads: 1, micro_rows: 1, stop_after }).unwrap();
@@ -153,12 +154,58 @@ fn an_adapter_is_learned_with_the_same_bytes_stopped_or_not() {
     std::fs::write(&path, with_adapter().replace("rank = 4", "rank = 5")).unwrap();
     let error = teach(&run, &path, whole).unwrap_err();
     assert!(matches!(error, Error::OtherRecipe { .. }), "{error}");
-    assert!(error.to_string().contains("there is `rank = 4`, not `rank = 5`"), "{error}");
+    assert!(error.to_string().contains("sft.lora.rank is 4, not 5"), "{error}");
+}
+
+#[test]
+fn only_the_model_of_the_same_recipe_is_taught() {
+    let (folder, path) = pretrained(&both());
+    let (other, _) = pretrained(&both().replace("seed = ", "seed = 9"));
+    let checkpoints =
+        |folder: &tempfile::TempDir| folder.path().join("run/3-pretrained/checkpoints");
+    std::fs::remove_dir_all(checkpoints(&folder)).unwrap();
+    std::fs::rename(checkpoints(&other), checkpoints(&folder)).unwrap();
+    let way = Way { threads: 1, micro_rows: 4, stop_after: Some(1) };
+    let error = teach(&folder.path().join("run"), &path, way).unwrap_err();
+    assert!(error.to_string().contains("saved by a run of another recipe"), "{error}");
+}
+
+#[test]
+fn an_adapter_goes_on_beside_the_weights_that_it_began_beside() {
+    let (folder, path) = pretrained(&with_adapter());
+    let run = folder.path().join("run");
+    let way = |stop_after| Way { threads: 1, micro_rows: 4, stop_after };
+    teach(&run, &path, way(Some(2))).unwrap();
+    // The same shape and recipe, other weights: signed anew, as no damage would be.
+    let base = RunFolder::open(&run, &AnyRecipe::read(&path).unwrap().begin_toml()).unwrap();
+    let AnyRecipe::Whole(recipe) = AnyRecipe::read(&path).unwrap() else { unreachable!() };
+    let checkpoint = base.finished_pretraining(&recipe).unwrap();
+    drop(base);
+    let device = Device::cpu(&DeviceOptions::default()).unwrap();
+    let precision = engine::ops::matmul::Precision::F32;
+    let mut model = model::trainable::Trainable::read(&device, &checkpoint, precision).unwrap();
+    let (weights, _) = model.weights_and_gradients();
+    weights[0].scale(&device, 1.5);
+    let tokenizer = std::fs::read(checkpoint.join("tokenizer.json")).unwrap();
+    let others = ["progress.json", "optimizer.safetensors", "tokenizer_config.json"];
+    let others = others.map(|name| (name, std::fs::read(checkpoint.join(name)).unwrap()));
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    artifacts::folder::land_folder(&artifacts::disk::RealDisk, &checkpoint, |folder| {
+        model.write(folder)?;
+        for (name, bytes) in &others {
+            folder.write_bytes(name, bytes)?;
+        }
+        folder.write_bytes("tokenizer.json", &tokenizer)?;
+        Ok::<(), model::Error>(())
+    })
+    .unwrap();
+    let error = teach(&run, &path, way(None)).unwrap_err();
+    assert!(error.to_string().contains("beside other weights than the base has now"), "{error}");
 }
 
 #[test]
 fn a_recipe_without_conversations_says_what_it_lacks() {
-    let (folder, path) = pretrained(&RECIPE.replace("\"messages\"", "\"/messages\""));
+    let (folder, path) = pretrained(RECIPE);
     let way = Way { threads: 1, micro_rows: 1, stop_after: None };
     let error = teach(&folder.path().join("run"), &path, way).unwrap_err();
     assert!(error.to_string().contains("has no section [conversations]"), "{error}");

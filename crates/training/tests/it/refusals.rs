@@ -1,11 +1,13 @@
 //! What a run refuses, and that nothing is lost by it.
 
 use std::fs;
+use std::num::NonZeroUsize;
 
+use corpus::Source;
 use tempfile::tempdir;
-use training::{Error, Recipe, RunFolder};
+use training::{Error, Recipe, RunFolder, text};
 
-use crate::{RECIPE, Way, files, train};
+use crate::{RECIPE, Way, files, messages, train};
 
 const WAY: Way = Way { threads: 1, micro_rows: 4, stop_after: Some(1) };
 
@@ -39,8 +41,44 @@ fn another_recipe_is_refused_and_nothing_is_changed() {
     let other = RECIPE.replace("rows = 4\n", "rows = 5\n");
     let error = train(folder.path(), &other, WAY).unwrap_err();
     assert!(matches!(error, Error::OtherRecipe { .. }));
-    assert!(error.to_string().contains("there is `rows = 4`, not `rows = 5`"), "{error}");
+    assert!(error.to_string().contains("pretrain.rows is 4, not 5"), "{error}");
+    let other = RECIPE.replace("[model]", "[model]\ntied_head = true");
+    let error = train(folder.path(), &other, WAY).unwrap_err();
+    assert!(error.to_string().contains("model.tied_head is false, not true"), "{error}");
     assert_eq!(before, files(folder.path()));
+}
+
+#[test]
+fn a_recipe_may_be_mended_until_something_was_made_by_it() {
+    let folder = tempdir().unwrap();
+    let asks_too_much = RECIPE.replace("vocabulary = 320", "vocabulary = 300000");
+    let error = train(folder.path(), &asks_too_much, WAY).unwrap_err();
+    assert!(matches!(error, Error::VocabularyTooLarge { .. }), "{error}");
+    let open = |recipe: &str| {
+        let recipe = Recipe::parse(recipe).unwrap();
+        RunFolder::open(folder.path(), &recipe.pretraining_toml()).map(|run| (run, recipe))
+    };
+    let other_model = RECIPE.replace("layers = 2", "layers = 1");
+    let (run, recipe) = open(&other_model).unwrap();
+    let sources = [Source::text("messages", messages())];
+    text::make_tokenizer(&run, &recipe, &sources, NonZeroUsize::MIN, &mut |_| ()).unwrap();
+    drop(run);
+    // The tokenizer is made, and the model is not.
+    let other_text = RECIPE.replace("validation = ", "characters_min = 40\nvalidation = ");
+    let error = open(&other_text).unwrap_err();
+    assert!(error.to_string().contains("corpus.characters_min is nothing, not 40"), "{error}");
+    train(folder.path(), RECIPE, WAY).unwrap();
+    assert!(matches!(open(&other_model), Err(Error::OtherRecipe { .. })));
+}
+
+#[test]
+fn a_link_in_the_place_of_the_lock_empties_nothing() {
+    let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let precious = other.path().join("precious.txt");
+    fs::write(&precious, "dear").unwrap();
+    std::os::unix::fs::symlink(&precious, folder.path().join("run.lock")).unwrap();
+    train(folder.path(), RECIPE, WAY).unwrap();
+    assert_eq!(fs::read_to_string(precious).unwrap(), "dear");
 }
 
 #[test]
