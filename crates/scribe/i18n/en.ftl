@@ -153,6 +153,9 @@ report-warmup-steps = { $steps ->
    *[other] { $steps } steps
   }
 report-seed = Seed
+report-adapter = Adapter (LoRA)
+report-adapter-values = rank { $rank }, alpha { $alpha }
+report-adapter-targets = Beside the matrices
 card-title = Report card of { $run }
 card-stages = What was made
 card-stage = Stage

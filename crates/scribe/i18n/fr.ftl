@@ -153,6 +153,9 @@ report-warmup-steps = { $steps ->
    *[other] { $steps } pas
   }
 report-seed = Graine
+report-adapter = Adaptateur (LoRA)
+report-adapter-values = rang { $rank }, alpha { $alpha }
+report-adapter-targets = À côté des matrices
 card-title = Bulletin de { $run }
 card-stages = Ce qui a été fait
 card-stage = Étape

@@ -14,7 +14,7 @@ use tokenizer::Tokenizer;
 
 use super::plan::{self, SlotsOption};
 use super::progress::Progress;
-use super::{Failure, Session, models, tokenizer as tokenizers};
+use super::{Failure, Session, locate, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
 use crate::loading::{self, Located, Outline, Weights};
 
@@ -23,8 +23,8 @@ const EVAL_SLOTS: usize = 8;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  scribe eval bits-per-byte --corpus runs/tiny/2-corpus \
-                        --baselines\n  scribe eval choices tasks.jsonl --model model.gguf")]
+#[command(after_help = "Examples:\n  scribe eval bits-per-byte --model runs/tiny/3-pretrained \
+                        --corpus runs/tiny/2-corpus --baselines\n  scribe eval choices tasks.jsonl --model model.gguf")]
 pub enum EvalCommand {
     /// Measure how many bits a byte of text takes under a model: the fewer, the better
     #[command(after_help = "Examples:\n  scribe eval bits-per-byte --model model.gguf --corpus \
@@ -160,7 +160,7 @@ impl Found {
         engine: &EngineOptions,
         slots: &SlotsOption,
     ) -> Result<Self, Failure> {
-        let located = models::locate(session, engine)?;
+        let located = locate::locate(session, engine)?;
         Self::of(&located, engine, slots.slots.get())
     }
 

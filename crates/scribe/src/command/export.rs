@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use engine::Dtype;
 use serde::Serialize;
 
-use super::models::{cannot_use, locate_with};
+use super::locate::locate_with;
+use super::models::cannot_use;
 use super::progress::Progress;
 use super::{Failure, Session};
 use crate::config::AdapterArguments;

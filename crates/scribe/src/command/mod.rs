@@ -11,6 +11,7 @@ mod export;
 mod failure;
 mod input;
 mod interrupt;
+mod locate;
 mod log;
 mod models;
 mod plan;

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::plan::{self, SlotsOption};
-use super::{Failure, Session, models};
+use super::{Failure, Session, locate, models};
 use crate::config::{ChatFormatOption, EngineOptions, RunOptions};
 use crate::loading::Loaded;
 use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
@@ -153,7 +153,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
 
 /// The model behind its queue; its memory plan is told on the way.
 fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
-    let located = models::locate_any(session, &options.run, &options.engine)?;
+    let located = locate::locate_any(session, &options.run, &options.engine)?;
     if located.only_writes {
         session.terminal.warn(format_args!(
             "{} has learned to write, not to answer: /v1/completions goes on with a text; for the \

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corpus::Source;
+use corpus::sources::RowKind;
 use serde::Serialize;
 use training::fine_tune::{self, Base};
 use training::recipe::AnyRecipe;
@@ -11,19 +12,17 @@ use training::{RunFolder, Stage};
 
 use super::stage::report::{self, Subject};
 use super::stage::{self, Outcome, StageArguments, TextShow, Work};
-use super::{Failure, Session, models};
+use super::{Failure, Session, locate};
 use crate::loading;
 
 /// What to teach, and where.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  scribe sft recipes/coffee.toml --run runs/coffee\n  scribe sft \
+#[command(after_help = "Examples:\n  scribe sft recipes/tiny.toml --run runs/tiny\n  scribe sft \
                         recipes/answers.toml --run runs/answers\n\nA recipe with a `base` teaches \
                         that model: a name from `scribe models list`, a .gguf file or a folder; \
                         any other recipe teaches the model that the run has pretrained. With a \
                         section [sft.lora] an adapter learns and the model stays as it is. The \
-                        same command goes on where it stopped."
-)]
+                        same command goes on where it stopped.")]
 pub struct SftOptions {
     /// What to learn from and how: a TOML file with the sections [conversations] and [sft]
     recipe: PathBuf,
@@ -63,7 +62,7 @@ pub(super) fn run(session: &mut Session, options: &SftOptions) -> Result<(), Fai
     let recipe =
         AnyRecipe::read(&options.recipe).map_err(|error| stage::refused(&options.recipe, error))?;
     let (_, conversations, _) = recipe.fine_tune()?;
-    let sources = stage::sources(session, conversations)?;
+    let sources = stage::sources(session, conversations, RowKind::Conversation)?;
     let run = RunFolder::open(&options.run, &recipe.begin_toml())?;
     let command =
         format!("scribe sft {} --run {}", options.recipe.display(), options.run.display());
@@ -86,14 +85,15 @@ pub(super) fn make(
 ) -> Result<FineTuned, Failure> {
     let (name, path) = base(session, run, recipe)?;
     let tokenizer = loading::read_tokenizer(&path)?;
-    let context_tokens =
-        model::Outline::read(&work.device, &model::Source::detect(&path))?.config().context_tokens;
+    let outline = model::Outline::read(&work.device, &model::Source::detect(&path))?;
+    let context_tokens = outline.config().context_tokens;
     let base = Base { name: &name, path: &path, tokenizer: &tokenizer, context_tokens };
     let mut show = TextShow::new(session, 0);
     let report =
         fine_tune::prepare(run, recipe, &base, sources, work.threads(), &mut |at| show.show(at))?;
     show.tell(&report, &run.fine_tuned_corpus());
     let stage = Stage::fine_tune(run, recipe, &base)?;
+    work.arguments.check_memory(outline.config(), &stage.recipe, stage.row_tokens)?;
     let subject = Subject::of_fine_tuning(run, recipe, stage.row_tokens)?;
     let outcome = stage::train(session, "fine-tuning", stage, work);
     // A run that failed has a page, too: it shows where.
@@ -107,22 +107,26 @@ fn base(
     run: &RunFolder,
     recipe: &AnyRecipe,
 ) -> Result<(String, PathBuf), Failure> {
-    let AnyRecipe::FineTune(recipe) = recipe else {
-        let path = run.finished_pretraining()?;
-        return Ok((run.name_from_checkpoint(&path), path));
+    let recipe = match recipe {
+        AnyRecipe::FineTune(recipe) => recipe,
+        AnyRecipe::Whole(recipe) => {
+            let path = run.finished_pretraining(recipe)?;
+            return Ok((run.name_from_checkpoint(&path), path));
+        }
     };
-    let located = models::locate_model(session, Some(&recipe.base))?;
+    let base = recipe.base_place();
+    let located = locate::locate_model(session, Some(&base))?;
     if located.adapter.is_some() {
         return Err(Failure::usage(
             format!("`{}` is an adapter, beside which nothing is taught", recipe.base),
             "merge it first: `scribe models export` writes it and its model as one",
         ));
     }
-    let is_path = Path::new(&recipe.base).exists();
+    let is_path = Path::new(&base).exists();
     // A path means the same from everywhere; a name of the catalogue, on every machine.
     let name = match is_path {
         true => std::path::absolute(&located.path)?.display().to_string(),
-        false => recipe.base.clone(),
+        false => base,
     };
     Ok((name, located.path))
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokenizer::{Error, SplitRule, TRAINED_TOKENS_MAX, TrainOptions, Trained, Trainer};
 
 use super::progress::Progress;
-use super::{Failure, Session, input, models};
+use super::{Failure, Session, input, locate, models};
 use crate::config::{THREADS_MAX, count, positive};
 use crate::loading;
 
@@ -239,6 +239,7 @@ fn train(session: &mut Session, arguments: &TrainArguments) -> Result<(), Failur
         ..Failure::usage(error.to_string(), "")
     })?;
     check_output(&arguments.output)?;
+    check_other_than_inputs(arguments)?;
     let (trained, text_bytes) = learn(session, trainer, arguments)?;
     let json = trained.json();
     // No file lands that could not be read again.
@@ -267,6 +268,19 @@ fn train(session: &mut Session, arguments: &TrainArguments) -> Result<(), Failur
         session.terminal.line(arguments.output.display())?;
     }
     Ok(())
+}
+
+/// Refuses an output in the place of a text that is learned from.
+fn check_other_than_inputs(arguments: &TrainArguments) -> Result<(), Failure> {
+    let Ok(output) = arguments.output.canonicalize() else { return Ok(()) };
+    let is_output = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == output);
+    match arguments.files.iter().find(is_output) {
+        None => Ok(()),
+        Some(file) => Err(Failure::usage(
+            format!("`{}` is a text to learn from and the --output, too", file.display()),
+            "name another --output, such as tokenizer.json",
+        )),
+    }
 }
 
 /// Refuses an output that cannot be written, before the work is done.
@@ -404,7 +418,7 @@ impl Which {
         if let Some(path) = &self.tokenizer {
             return read_file(path);
         }
-        let located = models::locate_model(session, self.model.as_deref())?;
+        let located = locate::locate_model(session, self.model.as_deref())?;
         let read = loading::read_tokenizer(located.words());
         read.map_err(|error| models::cannot_use(&located, error))
     }

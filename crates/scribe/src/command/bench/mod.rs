@@ -10,7 +10,7 @@ use model::SLOTS_MAX;
 use serde::Serialize;
 
 use super::progress::Progress;
-use super::{Failure, Session, models, plan};
+use super::{Failure, Session, locate, models, plan};
 use crate::config::{ChatFormatOption, EngineOptions, TOKENS_MAX, count};
 use crate::loading::{Outline, Weights};
 use crate::terminal::{bytes_for_people, count_for_people};
@@ -200,7 +200,7 @@ fn measure_weights(
     test: String,
     measure: impl FnOnce(&Weights, measure::Setup<'_>) -> Result<Vec<f64>, Failure>,
 ) -> Result<(), Failure> {
-    let located = models::locate(session, engine)?;
+    let located = locate::locate(session, engine)?;
     let outline = models::outline(&located, engine)?;
     let mut batch = outline.batch_options(engine, size.streams)?;
     let native = outline.model.config().context_tokens;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokenizer::{Conversation, Message, RenderEnd, Role};
 
 use super::super::progress::Progress;
-use super::super::{Failure, Session, models, plan, serve};
+use super::super::{Failure, Session, locate, models, plan, serve};
 use super::{Latency, Size, Window};
 use crate::config::{ChatFormatOption, EngineOptions};
 use crate::loading::{Loaded, Weights};
@@ -44,7 +44,7 @@ pub(super) fn run(
     format: ChatFormatOption,
     size: Size,
 ) -> Result<(Weights, Vec<f64>, Latency), Failure> {
-    let located = models::locate(session, engine)?;
+    let located = locate::locate(session, engine)?;
     let outline = models::outline(&located, engine)?;
     let batch = outline.batch_options(engine, size.streams)?;
     let native = outline.model.config().context_tokens;

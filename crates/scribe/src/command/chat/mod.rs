@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 use ::chat::{Generator, GeneratorOptions};
 use clap::Args;
 
-use super::{Exit, Failure, Session, input, models};
+use super::{Exit, Failure, Session, input, locate, models};
 use crate::config::sampling::SamplingOptions;
 use crate::config::{ChatFormatName, ChatFormatOption, EngineOptions, RunOptions};
 use crate::loading::Writer;
@@ -73,7 +73,7 @@ pub(super) fn run(session: &mut Session, options: &ChatOptions) -> Result<(), Fa
         ));
     }
     options.sampling.check()?;
-    let located = models::locate_any(session, &options.run, &options.engine)?;
+    let located = locate::locate_any(session, &options.run, &options.engine)?;
     let only_writes = options.format.chat_format == ChatFormatName::Auto && located.only_writes();
     if only_writes && options.system.is_some() {
         return Err(Failure::usage(

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::training::TrainingOptions;
 use super::doctor::{available_memory_bytes, bytes_of};
-use super::{Failure, Session, models};
+use super::{Failure, Session, locate, models};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
 use crate::terminal::{Terminal, bytes_for_people, count_for_people};
@@ -77,7 +77,7 @@ pub(super) fn run(session: &mut Session, options: &PlanOptions) -> Result<(), Fa
     if let Some(recipe) = &options.recipe {
         return training::run(session, recipe, &options.training, &options.engine.device);
     }
-    let located = models::locate(session, &options.engine)?;
+    let located = locate::locate(session, &options.engine)?;
     let outline = models::outline(&located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     let plan = outline.memory(&batch)?;

@@ -127,6 +127,12 @@ pub(super) fn run(
 impl TrainingOptions {
     /// The line with what the options say in its place.
     fn over(&self, line: Hardware) -> Result<Hardware, Failure> {
+        if line.name == HERE && self.utilization.is_some() {
+            return Err(Failure::usage(
+                "the speed of `here` is measured, so it has no utilization",
+                "leave --utilization out, or name other --hardware",
+            ));
+        }
         let hardware = Hardware {
             utilization: self.utilization.unwrap_or(line.utilization),
             price_per_hour: self.price.or(line.price_per_hour),

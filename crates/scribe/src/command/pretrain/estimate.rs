@@ -10,6 +10,7 @@ use training::optimizer::Optimizer;
 use training::plan::Plan;
 
 use super::super::doctor::available_memory_bytes;
+use super::super::stage::StageArguments;
 use super::super::{Failure, Session};
 use crate::run_state::time_for_people;
 use crate::terminal::{bytes_for_people, count_for_people};
@@ -65,13 +66,22 @@ pub(super) fn show(session: &mut Session, recipe: &Recipe, device: &Device) -> R
     Ok(())
 }
 
+/// Refuses a pretraining for which there is not enough memory, before anything is made.
+pub(in crate::command) fn check_memory(
+    recipe: &Recipe,
+    arguments: &StageArguments,
+) -> Result<(), Failure> {
+    let config = recipe.model.config(recipe.vocabulary()?)?;
+    arguments.check_memory(&config, &recipe.pretrain, recipe.row_tokens())
+}
+
 /// Seconds of the run, by one pass over a few tokens and one update of the recipe's model.
 pub(in crate::command) fn probe(
     recipe: &Recipe,
     device: &Device,
     plan: &Plan,
 ) -> Result<f64, Failure> {
-    let config = recipe.model.config(recipe.tokenizer.vocabulary)?;
+    let config = recipe.model.config(recipe.vocabulary()?)?;
     let precision = recipe.pretrain.precision.of_products();
     let mut model = Trainable::new(device, &config, precision, recipe.seed)?;
     if recipe.pretrain.recompute {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corpus::Source;
+use corpus::sources::RowKind;
 use engine::Device;
 use serde::Serialize;
 use training::{Recipe, RunFolder, Stage, text};
@@ -71,7 +72,8 @@ pub(super) fn run(session: &mut Session, options: &PretrainOptions) -> Result<()
         let device = Device::cpu(&options.stage.device.options())?;
         return estimate::show(session, &recipe, &device);
     };
-    let sources = stage::sources(session, &recipe.corpus)?;
+    estimate::check_memory(&recipe, &options.stage)?;
+    let sources = stage::sources(session, &recipe.corpus, RowKind::Text)?;
     let run = RunFolder::open(folder, &recipe.pretraining_toml())?;
     let command =
         format!("scribe pretrain {} --run {}", options.recipe.display(), folder.display());

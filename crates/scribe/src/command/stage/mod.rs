@@ -10,21 +10,24 @@ use std::time::Instant;
 
 use clap::Args;
 use corpus::Source;
+use corpus::sources::RowKind;
 use engine::Device;
 use serde::Serialize;
 use training::metrics::ValidationMetrics;
-use training::recipe::{CorpusRecipe, SourceRecipe};
+use training::plan::Memory;
+use training::recipe::{CorpusRecipe, SourceRecipe, StageRecipe};
 use training::text::TextProgress;
 use training::{Ended, RunFolder, Stage, Trainer, TrainerOptions};
 
 use self::show::Show;
+use super::doctor::available_memory_bytes;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Exit, Failure, Session, corpus as corpus_command};
 use crate::config::{DeviceArguments, count};
 use crate::locale::Language;
 use crate::run_state::{FolderTimes, RunState};
-use crate::terminal::count_for_people;
+use crate::terminal::{bytes_for_people, count_for_people};
 
 /// The most rows that may go through the model at once.
 const MICRO_ROWS_MAX: usize = 1 << 16;
@@ -49,6 +52,28 @@ pub(super) struct StageArguments {
 
     #[command(flatten)]
     pub(super) device: DeviceArguments,
+}
+
+impl StageArguments {
+    /// Refuses a stage for which there is not enough memory.
+    pub(super) fn check_memory(
+        &self,
+        config: &model::Config,
+        stage: &StageRecipe,
+        row_tokens: usize,
+    ) -> Result<(), Failure> {
+        let micro_rows = self.micro_rows.map(usize::from);
+        let needed = Memory::new(config, stage, row_tokens, micro_rows).total_bytes();
+        let Some(free) = available_memory_bytes().filter(|&free| free < needed) else {
+            return Ok(());
+        };
+        let (needed, free) = (bytes_for_people(needed), bytes_for_people(free));
+        Err(Failure::broken(
+            anyhow::anyhow!("{needed} of memory are needed, {free} are free"),
+            "close other programs, or choose a smaller model, fewer --micro-rows, or `recompute = \
+             true` in the recipe",
+        ))
+    }
 }
 
 /// How stages are worked at.
@@ -107,19 +132,23 @@ pub(super) fn train(
     let options = TrainerOptions { device: work.device.clone(), micro_rows };
     let row_tokens = stage.row_tokens;
     let mut trainer = Trainer::open(stage, &options)?;
-    let (learn, all) = trainer.weights();
-    if learn < all {
+    if let Some(learn) = trainer.adapter_weights() {
         session.terminal.note(format_args!(
             "{} weights learn in an adapter; the model's own {} stay",
             count_for_people(learn, " "),
-            count_for_people(all, " ")
+            count_for_people(trainer.model_weights(), " ")
         ));
     }
     let cut_conversations = trainer.cut_documents();
     if cut_conversations > 0 {
+        let most = trainer.context_tokens();
+        let mend = match row_tokens < most {
+            true => format!("a larger `row_tokens` in the recipe, up to {most}, keeps them whole"),
+            false => "the model attends to no more".to_owned(),
+        };
         session.terminal.warn(format_args!(
             "{cut_conversations} conversations are cut, because they are longer than the \
-             {row_tokens} tokens of a row; a larger `row_tokens` in the recipe keeps them whole"
+             {row_tokens} tokens of a row; {mend}"
         ));
     }
     work.interrupt.set_saves(true);
@@ -171,27 +200,28 @@ pub(super) fn tell_stopped(session: &mut Session, outcome: &Outcome, command: &s
     Failure::silent(Exit::Interrupted)
 }
 
-/// The sources of a recipe as the corpus reads them; sets are fetched if they are not here.
+/// The sources of a recipe as the corpus reads them, of that kind where the recipe does not say;
+/// sets are fetched if they are not here.
 pub(super) fn sources(
     session: &mut Session,
     recipe: &CorpusRecipe,
+    kind: RowKind,
 ) -> Result<Vec<Source>, Failure> {
-    recipe.sources.iter().map(|source| open_source(session, source)).collect()
-}
-
-fn open_source(session: &mut Session, recipe: &SourceRecipe) -> Result<Source, Failure> {
-    let mut source = match (&recipe.path, &recipe.set) {
-        (Some(path), _) => source_of_path(path)?,
-        (None, set) => {
-            corpus_command::open_set(session, set.as_deref().unwrap_or_default())?.source()
+    let open = |source: &SourceRecipe| {
+        let mut opened = match (&source.path, &source.set) {
+            (Some(path), _) => source_of_path(&recipe.resolve(path))?,
+            (None, set) => {
+                corpus_command::open_set(session, set.as_deref().unwrap_or_default())?.source()
+            }
+        };
+        opened.kind = source.kind.unwrap_or(kind);
+        if let Some(column) = &source.column {
+            opened.column.clone_from(column);
         }
+        opened.weight = source.weight()?;
+        Ok(opened)
     };
-    source.kind = recipe.kind;
-    if let Some(column) = &recipe.column {
-        source.column.clone_from(column);
-    }
-    source.weight = recipe.weight()?;
-    Ok(source)
+    recipe.sources.iter().map(open).collect()
 }
 
 fn source_of_path(path: &Path) -> Result<Source, Failure> {

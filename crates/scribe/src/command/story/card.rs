@@ -114,7 +114,7 @@ impl Card {
         let look = |look: Option<training::metrics::ValidationMetrics>| look.map(|look| look.loss);
         let run = made.run.path().to_owned();
         let written = &made.pretrained.outcome;
-        let config = made.recipe.model.config(made.recipe.tokenizer.vocabulary)?;
+        let config = made.recipe.model.config(made.recipe.vocabulary()?)?;
         Ok(Self {
             schema: "scribe.story/1",
             name: RunState::of_stage(&made.run.pretrained())?.name(),

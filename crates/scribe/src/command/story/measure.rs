@@ -12,7 +12,7 @@ use super::super::pretrain::Pretrained;
 use super::super::pretrain::samples::Pen;
 use super::super::sft::FineTuned;
 use super::super::stage::Work;
-use super::super::{Failure, Session, eval, models};
+use super::super::{Failure, Session, eval, locate, models};
 use super::card::{Answered, Bits};
 use crate::config::{AdapterArguments, EngineOptions};
 use crate::loading::{self, Outline};
@@ -41,8 +41,8 @@ impl Made<'_> {
         work: &Work<'_>,
     ) -> Result<Vec<Bits>, Failure> {
         let engine = engine(work);
-        let checkpoint = self.run.finished_pretraining()?;
-        let located = models::checkpoint_of(session, self.run.path(), checkpoint)?;
+        let checkpoint = self.run.finished_pretraining(self.recipe)?;
+        let located = locate::checkpoint_of(session, self.run.path(), checkpoint)?;
         let figures = eval::held_out(session, &located, &engine, &self.run.corpus())?;
         let bits = figures.into_iter().flatten().enumerate();
         Ok(bits
@@ -69,7 +69,7 @@ impl Made<'_> {
         if held_out.is_empty() {
             return Ok(Vec::new());
         }
-        let located = models::checkpoint_of(session, self.run.path(), checkpoint.clone())?;
+        let located = locate::checkpoint_of(session, self.run.path(), checkpoint.clone())?;
         let outline = models::outline(&located, &engine(work))?;
         let weights = models::load(session, outline, Outline::load)?;
         let tokenizer = loading::read_tokenizer(located.words())?;

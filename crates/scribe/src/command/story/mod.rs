@@ -8,10 +8,12 @@ mod page;
 use std::path::PathBuf;
 
 use clap::Args;
+use corpus::sources::RowKind;
 use training::recipe::AnyRecipe;
 use training::{Recipe, RunFolder};
 
 use self::card::Card;
+use super::pretrain::estimate;
 use super::stage::{self, Outcome, StageArguments, Work};
 use super::{Failure, Session, pretrain, sft};
 
@@ -54,11 +56,12 @@ pub(super) fn run(session: &mut Session, options: &StoryOptions) -> Result<(), F
             let known = recipe.fine_tune();
             let (_, conversations, _) =
                 known.map_err(|error| stage::refused(&options.recipe, error))?;
-            Some(stage::sources(session, conversations)?)
+            Some(stage::sources(session, conversations, RowKind::Conversation)?)
         }
         false => None,
     };
-    let texts = stage::sources(session, &whole.corpus)?;
+    estimate::check_memory(whole, &options.stage)?;
+    let texts = stage::sources(session, &whole.corpus, RowKind::Text)?;
     let run = RunFolder::open(&options.run, &recipe.begin_toml())?;
     let command =
         format!("scribe story {} --run {}", options.recipe.display(), options.run.display());

@@ -79,7 +79,7 @@ fn an_adapter_is_taught_and_answers_beside_its_model_and_merged() {
         assert_eq!(taught.answer(&["--model", text(&merged)]), answer);
         fs::remove_dir_all(&merged).unwrap();
     }
-    // Another program's base says what this one's run does: a path that begins anywhere.
+    // The base lies outside of the run and is named by its absolute path.
     let moved = taught.scribe.folder().join("moved");
     fs::rename(&taught.run, &moved).unwrap();
     assert_eq!(taught.answer(&["--model", text(&moved)]), answer);
@@ -103,7 +103,11 @@ fn adapters_that_cannot_be_used_are_told_in_a_sentence() {
     refused(with(run, &["--adapter", run]), 2, "has an adapter already");
     let merge = &["--adapter", run, "--merge-adapter"];
     refused(with(&quantized, merge), 1, "scribe models export");
-    taught.refused(&chat(&["--adapter", "nowhere"]), 3, "nowhere");
+    let nowhere = "there is no adapter at `nowhere`";
+    taught.refused(&chat(&["--adapter", "nowhere"]), 3, nowhere);
+    // A name of the catalogue is no adapter, and nothing is fetched to find that out.
+    let nothing = "there is no adapter at `smollm2-135m-instruct`";
+    taught.refused(&chat(&["--adapter", "smollm2-135m-instruct"]), 3, nothing);
 
     // An adapter whose model is gone, and one that says it is its own model.
     let adapter = taught.scribe.folder().join("adapter");

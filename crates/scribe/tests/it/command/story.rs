@@ -1,5 +1,6 @@
 //! `scribe story` and `scribe chat --run`: the whole way on a tiny recipe, stopped, killed, badly called.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -91,6 +92,7 @@ impl Story {
 struct Whole {
     story: Story,
     ran: Ran,
+    files: BTreeMap<PathBuf, Vec<u8>>,
     card: String,
     page: String,
     fine_tuning: String,
@@ -104,7 +106,8 @@ fn whole() -> &'static Whole {
         assert_eq!(ran.code, 0, "{}", ran.err);
         let [card, page, fine_tuning] = ["report-card.md", "report-card.html", "4-sft/report.html"]
             .map(|page| fs::read_to_string(story.folder().join(page)).unwrap());
-        Whole { story, ran, card, page, fine_tuning }
+        let files = files(&story.folder());
+        Whole { story, ran, files, card, page, fine_tuning }
     })
 }
 
@@ -135,11 +138,10 @@ fn the_whole_story_ends_in_a_report_card() {
 
 #[test]
 fn the_card_is_one_document_and_what_is_there_is_not_made_again() {
-    let Whole { story, .. } = whole();
-    let before = files(&story.folder());
+    let Whole { story, files: before, .. } = whole();
     let ran = Ran::from(story.command().args(["--json", "--language", "fr"]).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(before == files(&story.folder()), "a finished run was changed");
+    assert!(*before == files(&story.folder()), "a finished run was changed");
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&told["schema"], &told["name"]), (&"scribe.story/1".into(), &"run".into()));
     let stages: Vec<&str> = told["stages"]
@@ -175,10 +177,10 @@ fn metrics_bytes(story: &Story, stage: &str) -> u64 {
 fn assert_ends_as_the_whole(story: &Story) {
     let ran = story.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let (expected, found) = (files(&whole().story.folder()), files(&story.folder()));
+    let (expected, found) = (&whole().files, files(&story.folder()));
     assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
     for (name, bytes) in expected {
-        assert!(bytes == found[&name], "{} differs", name.display());
+        assert!(*bytes == found[name], "{} differs", name.display());
     }
 }
 
@@ -190,7 +192,7 @@ fn a_story_that_is_killed_goes_on_to_the_same_bytes() {
     for index in 0..kills {
         // Those of the first model have a test of their own.
         let stage = if index * 4 < kills { "3-pretrained" } else { "4-sft" };
-        let whole = metrics_bytes(&whole().story, stage);
+        let whole = whole().files[&Path::new(stage).join("metrics.jsonl")].len() as u64;
         let next = metrics_bytes(&story, stage) + random.below(whole * 3 / (kills as u64 * 2));
         // In the last steps it could end before it is killed.
         let next = next.min(whole * 3 / 4);
@@ -210,8 +212,9 @@ fn a_story_that_is_stopped_goes_on_to_the_same_bytes() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     for stage in ["3-pretrained", "4-sft"] {
-        let child = begin();
+        let mut child = begin();
         while metrics_bytes(&story, stage) < 500 {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before {stage}");
             std::thread::sleep(LOOK);
         }
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -245,6 +248,54 @@ fn a_recipe_without_conversations_has_a_story_without_answers() {
     assert_eq!(ran.err, told);
     let ran = chat(&["-p", "x", "--system", "Be brief"]);
     assert!(ran.code == 2 && ran.err.contains("leave --system out"), "{}", ran.err);
+}
+
+#[test]
+fn an_adapter_of_a_run_answers_beside_its_model_wherever_the_run_is() {
+    let lora = "[sft.lora]\nrank = 2\n";
+    let text = format!("{RECIPE}{CONVERSATIONS}{lora}").replace("steps = 30", "steps = 3");
+    let story = Story::of(&text);
+    let ran = story.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("weights learn in an adapter"), "{}", ran.err);
+    let page = fs::read_to_string(story.folder().join("4-sft/report.html")).unwrap();
+    assert!(page.contains("rank 2, alpha 4"), "{page}");
+    let answer = |arguments: &[&str]| {
+        let common = ["chat", "-p", "What is rust?", "--max-tokens", "4", "--temperature", "0"];
+        let ran = story.scribe.run(&[&common[..], arguments].concat());
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.contains("has learned to write, not to answer"), "{}", ran.err);
+        ran.out
+    };
+    let expected = answer(&["--run", "run"]);
+    assert_eq!(answer(&["--model", "run/3-pretrained", "--adapter", "run"]), expected);
+    assert_eq!(answer(&["--run", "run", "--stage", "pretrained", "--adapter", "run"]), expected);
+    fs::rename(story.folder(), story.scribe.folder().join("moved")).unwrap();
+    assert_eq!(answer(&["--run", "moved"]), expected);
+}
+
+#[test]
+fn what_makes_a_story_impossible_is_told_before_anything_is_learned() {
+    let text = format!("{RECIPE}{CONVERSATIONS}");
+    for (from, to, expected) in [
+        (
+            "vocabulary = 400",
+            "vocabulary = 400\nspecial = [\"<|endoftext|>\"]",
+            "must be a list with the marks of a conversation",
+        ),
+        (
+            "layers = 1\nwidth = 32\nheads = 2",
+            "layers = 400\nwidth = 8192\nheads = 64",
+            "of memory are needed",
+        ),
+        ("kind = \"conversation\"", "kind = \"text\"", "must be \"conversation\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let story = Story::of(&text.replace(from, to));
+        let ran = story.run();
+        assert!(ran.code != 0 && ran.err.contains(expected), "{to}: {}", ran.err);
+        assert!(!story.folder().join("1-tokenizer").exists(), "{to}: something was made");
+    }
 }
 
 #[test]

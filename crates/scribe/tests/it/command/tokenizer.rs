@@ -93,6 +93,13 @@ fn what_the_text_does_not_allow_is_told() {
     fs::write(scribe.folder().join("bad.txt"), b"\xff").unwrap();
     let ran = run(".");
     assert!(ran.code == 2 && ran.err.contains("`.` is a folder"), "{}", ran.err);
+    let ran = run("./bad.txt");
+    assert!(
+        ran.code == 2 && ran.err.contains("a text to learn from and the --output"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(fs::read(scribe.folder().join("bad.txt")).unwrap(), b"\xff");
     let ran = run("absent/new.json");
     assert!(ran.code == 3 && ran.err.contains("there is no folder `absent`"), "{}", ran.err);
 }

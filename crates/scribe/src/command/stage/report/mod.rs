@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 use askama::Template;
+use model::AdapterOptions;
+use model::adapter::Target;
 use training::metrics::StepMetrics;
 use training::recipe::{AnyRecipe, CorpusRecipe, OptimizerKind, SourceRecipe, StageRecipe};
 use training::schedule::Shape;
@@ -144,7 +146,7 @@ impl Run<'_> {
     /// Weights of the model, where the recipe says its shape.
     fn parameters(&self) -> Option<u64> {
         let recipe = self.subject.whole?;
-        Some(recipe.model.config(recipe.tokenizer.vocabulary).ok()?.parameters())
+        Some(recipe.model.config(recipe.vocabulary().ok()?).ok()?.parameters())
     }
 }
 
@@ -203,9 +205,11 @@ fn recipe_facts(subject: &Subject<'_>, steps: u64, language: Language) -> Vec<Fa
     let warmup = [("steps", stage.warmup_steps.into())];
     let text: Vec<String> = subject.text.sources.iter().map(source_name).collect();
     let mut facts = vec![("report-text", text.join(", "))];
-    if let Some(Recipe { model, tokenizer, .. }) = subject.whole {
+    if let Some(recipe) = subject.whole {
+        let Recipe { model, .. } = recipe;
+        let vocabulary = recipe.vocabulary().map_or_else(|error| error.to_string(), number);
         facts.extend([
-            ("report-vocabulary", number(tokenizer.vocabulary)),
+            ("report-vocabulary", vocabulary),
             ("report-layers", number(model.layers)),
             ("report-width", number(model.width)),
             ("report-heads", number(model.heads)),
@@ -221,6 +225,16 @@ fn recipe_facts(subject: &Subject<'_>, steps: u64, language: Language) -> Vec<Fa
         ("report-warmup", language.format("report-warmup-steps", &warmup)),
         ("report-seed", subject.seed.to_string()),
     ]);
+    if let Some(lora) = &stage.lora {
+        let AdapterOptions { rank, alpha, targets, .. } = lora.options("");
+        let values = [("rank", rank.into()), ("alpha", alpha.into())];
+        let targets = targets.into_iter().map(Target::module);
+        let targets: Vec<&str> = targets.collect();
+        facts.extend([
+            ("report-adapter", language.format("report-adapter-values", &values)),
+            ("report-adapter-targets", targets.join(", ")),
+        ]);
+    }
     let fact = |(key, value)| Fact { name: language.text(key), value };
     facts.into_iter().map(fact).collect()
 }

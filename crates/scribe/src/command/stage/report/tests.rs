@@ -16,8 +16,8 @@ const RECIPE: &str = "seed = 7\n[[corpus.source]]\npath = \"/somewhere/of/mine/<
 fn run(folder: &Path) -> PathBuf {
     let run = folder.join("<b>run</b>");
     let stage = run.join(STAGE_FOLDER);
-    fs::create_dir_all(&stage).unwrap();
-    fs::write(run.join("recipe.toml"), RECIPE).unwrap();
+    drop(RunFolder::open(&run, RECIPE).unwrap());
+    fs::create_dir(&stage).unwrap();
     fs::write(stage.join(STAGE_FILE), "{\"steps\":40,\"step_tokens\":20}").unwrap();
     let (mut metrics, mut timing) = (String::new(), String::new());
     for step in 1..=40 {
