@@ -88,9 +88,6 @@ impl Sides {
 
     /// The same weights and tokens for both.
     fn write_inputs(&self) -> Result<()> {
-        if self.tokens().is_file() {
-            return Ok(());
-        }
         std::fs::create_dir_all(&self.folder)?;
         for shape in SHAPES {
             let model = self.folder.join(shape);
@@ -112,6 +109,7 @@ impl Sides {
         let mut encode = Command::new(scribe);
         encode.args(["--json", "tokenizer", "encode", "--tokenizer"]).arg(tokenizer);
         let printed = encode.stdin(std::fs::File::open(all)?).output()?;
+        ensure!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
         let tokens: Value = serde_json::from_slice(&printed.stdout)?;
         let tokens = tokens["tokens"].as_array().context("no tokens were printed")?;
         let ids = tokens.iter().map(|token| &token["token"]).cycle();
