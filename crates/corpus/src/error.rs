@@ -79,9 +79,7 @@ pub enum Error {
         found: String,
     },
     /// A bad row, where none is allowed.
-    #[error(
-        "{file}: line {line}: {reason}; mend the row, or have bad rows counted instead of refused"
-    )]
+    #[error("{file}: line {line}: {reason}; mend the row, or take it out")]
     BadRow {
         /// The file.
         file: String,

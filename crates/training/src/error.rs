@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use artifacts::shown;
 
@@ -82,6 +82,17 @@ pub enum Error {
         folder: PathBuf,
         /// The first field that differs, with both values.
         difference: String,
+    },
+    /// A folder of the run that is not as it was made.
+    #[error(
+        "{} is damaged; remove it and give the same command again, which makes it anew ({source})",
+        folder.display()
+    )]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong in it.
+        source: Box<Self>,
     },
     /// A recipe without what a stage needs.
     #[error("the recipe has no section [{section}]; add it, or take a recipe that has it")]
@@ -179,6 +190,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong in a folder of a run, with what to do.
+    pub(crate) fn damaged<E: Into<Self>>(folder: &Path) -> impl FnOnce(E) -> Self {
+        move |source| Self::Damaged { folder: folder.to_owned(), source: Box::new(source.into()) }
+    }
+
     /// A field with a value that makes no sense.
     pub(crate) fn field(name: &str, found: impl Display, expected: impl Into<String>) -> Self {
         let (name, found) = (name.to_owned(), shown(&found.to_string()));

@@ -50,10 +50,12 @@ pub fn prepare(
     if !out.exists() {
         write_tokenizer(&out, base)?;
     }
+    folder::verify(&RealDisk, &out, |_| ()).map_err(Error::damaged(&out))?;
     let tokenizer = Tokenizer::from_folder(&out)?;
     let out = run.fine_tuned_corpus();
     if out.exists() {
-        return Ok(Corpus::verify(&out, |_| ())?.report()?);
+        let report = Corpus::verify(&out, |_| ()).and_then(|corpus| corpus.report());
+        return report.map_err(Error::damaged(&out));
     }
     let mut options = build_options(conversations, sources, threads);
     // Short questions repeat each other; what was there is found by its fingerprint.

@@ -49,7 +49,7 @@ pub fn make_tokenizer(
 ) -> Result<(), Error> {
     let out = run.tokenizer();
     if out.exists() {
-        folder::verify(&RealDisk, &out, |_| ())?;
+        folder::verify(&RealDisk, &out, |_| ()).map_err(Error::damaged(&out))?;
         return Ok(());
     }
     let json = match recipe.tokenizer.file_path() {
@@ -97,7 +97,8 @@ pub fn make_corpus(
 ) -> Result<Report, Error> {
     let out = run.corpus();
     if out.exists() {
-        return Ok(Corpus::verify(&out, |_| ())?.report()?);
+        let report = Corpus::verify(&out, |_| ()).and_then(|corpus| corpus.report());
+        return report.map_err(Error::damaged(&out));
     }
     let tokenizer = Tokenizer::from_folder(&run.tokenizer())?;
     let options = build_options(&recipe.corpus, sources, threads);

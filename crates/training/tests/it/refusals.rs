@@ -72,6 +72,26 @@ fn a_recipe_may_be_mended_until_something_was_made_by_it() {
 }
 
 #[test]
+fn a_damaged_tokenizer_or_corpus_is_named_and_made_anew() {
+    let folder = tempdir().unwrap();
+    train(folder.path(), RECIPE, WAY).unwrap();
+    let before = files(folder.path());
+    for (stage, file) in [("1-tokenizer", "tokenizer.json"), ("2-corpus", "corpus.json")] {
+        let stage = folder.path().join(stage);
+        fs::write(stage.join(file), "{}").unwrap();
+        let error = train(folder.path(), RECIPE, WAY).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        let told = format!("{} is damaged; remove it and give the same command", stage.display());
+        assert!(error.to_string().starts_with(&told), "{error}");
+        fs::remove_dir_all(stage).unwrap();
+        train(folder.path(), RECIPE, Way { stop_after: Some(1), ..WAY }).unwrap();
+    }
+    for (name, bytes) in before.iter().filter(|(name, _)| !name.starts_with("3-pretrained")) {
+        assert!(*bytes == files(folder.path())[name], "{}", name.display());
+    }
+}
+
+#[test]
 fn a_link_in_the_place_of_the_lock_empties_nothing() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let precious = other.path().join("precious.txt");
