@@ -12,7 +12,7 @@ use crate::command::{cargo, output, root, run, say, target};
 use crate::peers::median;
 use crate::setup;
 
-const PEERS: [&str; 2] = ["tokenizers==0.23.3", "tiktoken==0.14.0"];
+const PEERS: [&str; 3] = ["tokenizers==0.23.3", "tiktoken==0.14.0", "numpy"];
 const PAIRS: usize = 3;
 /// Encoding takes a second.
 const ENCODING_PAIRS: usize = 7;
