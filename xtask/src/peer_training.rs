@@ -43,7 +43,8 @@ const BF16: Mode = Mode { precision: "BF16", compiled: true };
 const F32: Mode = Mode { precision: "F32", compiled: true };
 
 /// Compares losses, then times both sides in turn and prints the medians and the ratio ours/theirs;
-/// or only the named ones of [`PARTS`].
+/// or only the named ones of [`PARTS`]. The larger shape learns as a person would let it who is short
+/// of memory: with `recompute = true` and `--micro-rows 2`.
 ///
 /// # Errors
 ///
@@ -125,7 +126,8 @@ impl Sides {
     fn ours(&self, shape: &str, precision: &str, steps: usize) -> Result<Steps> {
         let mut train = command(&self.example, &["run"]);
         train.arg(self.folder.join(shape)).arg(self.tokens()).arg(precision);
-        Steps::parse(&output(train.arg(steps.to_string()))?)
+        train.arg(steps.to_string()).args((shape == SHAPES[1]).then_some("lean"));
+        Steps::parse(&output(&mut train)?)
     }
 
     fn theirs(&self, shape: &str, mode: Mode, steps: usize) -> Result<Steps> {

@@ -85,7 +85,7 @@ impl Memory {
         let micro_tokens = micro_tokens(stage, row_tokens, micro_rows);
         Self {
             weights_bytes: config.parameters() * F32,
-            copies_bytes: copies(config, stage.precision),
+            copies_bytes: copies(config, stage),
             gradients_bytes: learning * F32,
             optimizer_bytes: optimizer,
             activations_bytes: activations(config, stage.recompute, micro_tokens),
@@ -166,13 +166,18 @@ fn attention_operations(config: &Config, tokens: u64, row_tokens: u64) -> f64 {
     OPERATIONS_PER_ATTENDED * attended * tokens as f64
 }
 
-/// Both copies of matrices and tables that products read.
-fn copies(config: &Config, precision: Precision) -> u64 {
-    let copy = match precision {
+/// The copies of matrices and tables that products read, for both directions; on the way back those
+/// of one layer and of the head, where the others are made again.
+fn copies(config: &Config, stage: &StageRecipe) -> u64 {
+    let copy = match stage.precision {
         Precision::F32 => F32,
         Precision::Bf16 => 2,
     };
-    config.parameters() * 2 * copy
+    let across = match stage.recompute && stage.lora.is_none() {
+        true => layer_weights(config) + (config.vocab * config.width) as u64,
+        false => config.parameters(),
+    };
+    (config.parameters() + across) * copy
 }
 
 fn optimizer(config: &Config, kind: OptimizerKind) -> u64 {

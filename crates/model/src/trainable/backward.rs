@@ -4,7 +4,9 @@ use engine::ops::attention::{self, Attended, AttentionRow};
 use engine::ops::matmul::{self, Precision, Store};
 use engine::ops::rope::RopeTable;
 use engine::ops::{embedding, rms_norm, rope, swiglu};
-use engine::{Device, Tensor};
+use engine::{Device, Matrix, Order, Tensor};
+
+use crate::adapter::PRODUCTS;
 
 use super::adapted::Learning;
 use super::parameters::{BlockPlaces, LinearPlaces};
@@ -22,6 +24,7 @@ impl Trainable {
             if self.recomputes {
                 self.activations.stream.copy_from(&self.activations.inputs[layer]);
                 self.keep(layer, batch.positions, rows);
+                self.transpose(layer);
             }
             self.feed_forward_backward(layer);
             self.attention_backward(layer, batch.positions, rows);
@@ -35,6 +38,14 @@ impl Trainable {
         };
         if let Some(table) = table {
             embedding::backward(&self.device, table, &self.activations.d_stream, batch.tokens);
+        }
+    }
+
+    /// Makes the copies for the gradients of a layer's inputs, where they are not kept.
+    fn transpose(&mut self, layer: usize) {
+        let Some(transposed) = &mut self.transposed else { return };
+        for (copy, linear) in transposed.iter_mut().zip(self.places.blocks[layer].products()) {
+            copy.write(&self.device, &self.weights[linear.matrix], Order::Columns);
         }
     }
 
@@ -85,6 +96,7 @@ impl Trainable {
             epsilon: self.config.norm_epsilon,
             weights: &self.weights,
             copies: &self.copies,
+            transposed: self.transposed.as_ref(),
             rope: &self.rope,
             all: &mut self.gradients,
             learning: self.learning.as_mut(),
@@ -101,6 +113,8 @@ struct Gradients<'a> {
     epsilon: f32,
     weights: &'a [Tensor],
     copies: &'a [Option<Copies>],
+    /// Those of this layer, where not all are kept.
+    transposed: Option<&'a [Matrix; PRODUCTS]>,
     rope: &'a RopeTable,
     /// None where an adapter learns.
     all: &'a mut [Tensor],
@@ -120,7 +134,10 @@ impl<'a> Gradients<'a> {
         if let Some(d_bias) = bias.and_then(|bias| self.all.get_mut(bias)) {
             matmul::add_bias_gradient(device, d_bias, d_out);
         }
-        let transposed = backward_copy(self.copies, matrix);
+        let transposed = match self.transposed {
+            Some(of_layer) => &of_layer[product as usize],
+            None => backward_copy(self.copies, matrix),
+        };
         matmul::forward(device, d_x, d_out, transposed, None, Store::Overwrite);
         if let Some(learning) = &mut self.learning {
             learning.backward(device, (self.layer, product), d_x, d_out, x);

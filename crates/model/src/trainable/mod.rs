@@ -30,13 +30,13 @@ use engine::ops::matmul::Precision;
 use engine::ops::rope::{Pairing, RopeTable};
 use engine::{Device, Dtype, Matrix, Order, Tensor};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, PRODUCTS};
 use crate::config::Config;
 use crate::error::Error;
 
 use self::adapted::Learning;
-use self::parameters::Places;
 pub(crate) use self::parameters::SERIES_BITS;
+use self::parameters::{BlockPlaces, Places};
 pub use self::parameters::{Parameter, ParameterKind};
 
 /// Memory of the logits that exist at once: as much work for each pass over the head's weights.
@@ -92,6 +92,8 @@ pub struct Trainable {
     activations: Activations,
     /// Whether the way back computes each layer again instead of keeping what all of them made.
     recomputes: bool,
+    /// The copies for the gradients of inputs of one layer, where not all of them are kept.
+    transposed: Option<[Matrix; PRODUCTS]>,
 }
 
 /// The gradient that a table got from lookups while it is the head, too.
@@ -314,6 +316,7 @@ impl Trainable {
             cache: KvCache::new(device, &cache_shape(config, precision), 0),
             activations: Activations::new(device, config, config.layers),
             recomputes: false,
+            transposed: None,
         };
         trainable.refresh();
         Ok(trainable)
@@ -325,7 +328,12 @@ impl Trainable {
     /// # Errors
     ///
     /// [`Error::OtherAdapter`] for an adapter of another model.
+    ///
+    /// # Panics
+    ///
+    /// Panics after [`Self::with_recomputed_layers`], which needs the weights that are dropped here.
     pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self, Error> {
+        assert!(self.transposed.is_none(), "an adapter comes before layers are recomputed");
         adapter.check_fits(&self.config)?;
         if self.config.rope.pairing != Pairing::Halves {
             return Err(Error::OtherAdapter);
@@ -342,15 +350,33 @@ impl Trainable {
     }
 
     /// Keeps only the input of each layer, and computes the rest of a layer again on the way back:
-    /// the memory of one layer in place of all, for about a third more arithmetic. No bit changes.
+    /// the memory of one layer in place of all, for about a third more arithmetic. Where the model's
+    /// own weights learn, their transposed copies are made again, too. No bit changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Engine`] if a matrix cannot be addressed.
     ///
     /// Source: Chen et al. 2016, "Training deep nets with sublinear memory cost",
     /// arXiv:1604.06174.
-    #[must_use]
-    pub fn with_recomputed_layers(mut self) -> Self {
+    pub fn with_recomputed_layers(mut self) -> Result<Self, Error> {
         self.recomputes = true;
         self.activations = Activations::new(&self.device, &self.config, 1);
-        self
+        let (None, Some(first)) = (&self.learning, self.places.blocks.first()) else {
+            return Ok(self);
+        };
+        let dtype = dtype_of(self.precision);
+        let [qkv, output, gate_up, down] = first.products().map(|linear| {
+            let [rows, columns] = self.parameters[linear.matrix].shape;
+            Matrix::zeros(dtype, columns, rows)
+        });
+        self.transposed = Some([qkv?, output?, gate_up?, down?]);
+        for linear in self.places.blocks.iter().flat_map(BlockPlaces::products) {
+            if let Some(copies) = &mut self.copies[linear.matrix] {
+                copies.backward = None;
+            }
+        }
+        Ok(self)
     }
 
     /// The adapter that learns, if one does.

@@ -3,7 +3,7 @@
 use engine::random;
 use engine::{Device, Tensor};
 
-use crate::adapter::Product;
+use crate::adapter::{PRODUCTS, Product};
 use crate::config::Config;
 use crate::names::{Convention, Global, Kind, Layer};
 use crate::weights::{Stack, stacks};
@@ -47,6 +47,13 @@ pub(super) struct BlockPlaces {
     pub ffn_norm: usize,
     pub gate_up: LinearPlaces,
     pub down: LinearPlaces,
+}
+
+impl BlockPlaces {
+    /// Those of its products, in the order of [`Product`].
+    pub(super) fn products(&self) -> [LinearPlaces; PRODUCTS] {
+        [self.qkv, self.attention_output, self.gate_up, self.down]
+    }
 }
 
 /// Where a matrix and its bias stand.

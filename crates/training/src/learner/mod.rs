@@ -71,7 +71,7 @@ impl Learner {
             (None, Begin::Random(config)) => Trainable::new(device, config, precision, stage.seed)?,
         };
         if stage.recipe.recompute {
-            model = model.with_recomputed_layers();
+            model = model.with_recomputed_layers()?;
         }
         let mut optimizer = Optimizer::new(device, &model, &stage.recipe);
         if let Some(path) = checkpoint {

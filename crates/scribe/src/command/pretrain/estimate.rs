@@ -85,7 +85,7 @@ pub(in crate::command) fn probe(
     let precision = recipe.pretrain.precision.of_products();
     let mut model = Trainable::new(device, &config, precision, recipe.seed)?;
     if recipe.pretrain.recompute {
-        model = model.with_recomputed_layers();
+        model = model.with_recomputed_layers()?;
     }
     let count = u32::try_from(PROBE_TOKENS.min(recipe.row_tokens()))?;
     let vocab = u32::try_from(config.vocab)?;
