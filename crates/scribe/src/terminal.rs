@@ -266,7 +266,7 @@ impl fmt::Debug for Terminal {
 }
 
 /// The text with U+FFFD for every control character but the end of a line and the tab.
-fn without_controls(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_controls(text: &str) -> Cow<'_, str> {
     let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(steers) {
         return Cow::Borrowed(text);

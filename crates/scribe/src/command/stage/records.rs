@@ -22,7 +22,8 @@ use crate::tensorboard::EventFile;
 pub(super) struct Records {
     timing: File,
     messages: File,
-    /// None where it could not be begun or a record is torn: what follows could not be read.
+    /// None where the stage is at its end, the file could not be begun, or a record is torn: what
+    /// follows could not be read.
     events: Option<EventFile<File>>,
     step_tokens: u64,
 }
@@ -33,10 +34,12 @@ impl Records {
         let (path, step_tokens) = (trainer.folder(), trainer.step_tokens());
         let facts = StageFacts { steps: trainer.steps(), step_tokens };
         folder::land_bytes(&RealDisk, &path.join(STAGE_FILE), &serde_json::to_vec(&facts)?)?;
+        // A stage at its end has nothing more to tell.
+        let goes_on = trainer.steps_done() < trainer.steps();
         Ok(Self {
             timing: append(path, TIMING_FILE)?,
             messages: append(path, MESSAGES_FILE)?,
-            events: EventFile::create(path, now()).ok(),
+            events: goes_on.then(|| EventFile::create(path, now()).ok()).flatten(),
             step_tokens,
         })
     }

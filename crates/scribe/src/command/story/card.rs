@@ -13,6 +13,7 @@ use super::measure::Made;
 use super::page;
 use crate::locale::Language;
 use crate::run_state::{FolderTimes, RunState, Sample, figure};
+use crate::terminal::without_controls;
 
 /// The card for people who read text.
 const MARKDOWN_FILE: &str = "report-card.md";
@@ -335,6 +336,8 @@ fn in_cell(words: &str) -> String {
 
 /// Words of people and models as a block of code: as they are, whatever stands in them.
 fn as_code(words: &str) -> String {
+    // A terminal that shows the file does not obey what a model wrote.
+    let words = without_controls(words);
     let lines = words.trim_end().lines().map(|line| format!("    {line}\n"));
     lines.collect()
 }
@@ -376,7 +379,7 @@ mod tests {
             answers_loss_before: None,
             answers_loss: None,
             cut_conversations: 2,
-            samples: vec![Sample { prompt: "<i>".into(), text: "</p>\n# x\n".into() }],
+            samples: vec![Sample { prompt: "<i>".into(), text: "</p>\n# x\u{1b}[2J\n".into() }],
             answers: vec![Answered {
                 question: "Why?".into(),
                 answer: "<script>alert(1)</script>".into(),
@@ -396,7 +399,7 @@ mod tests {
             "| Pretraining | 1,200 | 34,000 | not timed |\n",
             "| Fine-tuning | not in the recipe |  |  |\n",
             "| 5-gram | 2.25 |\n| <b>\\|x (this model) | 2.5 |\n| gzip -9 | 2.75 |\n",
-            "    <i></p>\n    # x\n",
+            "    <i></p>\n    # x\u{fffd}[2J\n",
             "    <script>alert(1)</script>\n",
             "    scribe chat --run runs/<b>\n",
         ] {
