@@ -23,17 +23,38 @@ const TASK_ROWS: usize = 16;
 ///
 /// Panics if the shapes differ or a token lies outside the table.
 pub fn forward(device: &Device, out: &mut Tensor, table: &Matrix, tokens: &[u32]) {
-    let (rows, columns) = (out.rows(), out.columns());
-    assert_eq!(
-        (rows, columns),
-        (tokens.len(), table.in_features()),
-        "shape of the embedding of {} tokens",
-        tokens.len()
-    );
+    let read_row = |token: usize, row: &mut [f32]| table.read_row(token, row);
+    read_rows(device, out, table.in_features(), tokens, read_row);
+}
+
+/// As [`forward`], of a table in `f32` that learns: a table rounded for products would add its own
+/// error to everything that follows, and save nothing.
+///
+/// # Shapes
+///
+/// As [`forward`]'s; `table`: `[vocab, columns]`
+///
+/// # Panics
+///
+/// Panics if the shapes differ or a token lies outside the table.
+pub fn forward_learning(device: &Device, out: &mut Tensor, table: &Tensor, tokens: &[u32]) {
+    let read_row = |token: usize, row: &mut [f32]| table.download_row(token, row);
+    read_rows(device, out, table.columns(), tokens, read_row);
+}
+
+fn read_rows(
+    device: &Device,
+    out: &mut Tensor,
+    columns: usize,
+    tokens: &[u32],
+    read_row: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let shape = (out.rows(), out.columns());
+    assert_eq!(shape, (tokens.len(), columns), "shape of the embedding of {} tokens", tokens.len());
     device.pool().for_chunks(out.values_mut(), columns * TASK_ROWS, |task, values| {
         let tokens = &tokens[task * TASK_ROWS..];
         for (&token, row) in tokens.iter().zip(values.chunks_exact_mut(columns)) {
-            table.read_row(token as usize, row);
+            read_row(token as usize, row);
         }
     });
 }
@@ -100,6 +121,11 @@ mod tests {
         for (t, &token) in many.iter().enumerate() {
             assert_eq!(out.row(t)[1], (3 * token + 1) as f32);
         }
+
+        let table = Tensor::from_slice(&device, 5, 3, &values);
+        let mut learning = Tensor::zeros(&device, 40, 3);
+        forward_learning(&device, &mut learning, &table, &many);
+        assert_eq!(learning.to_vec(), out.to_vec());
     }
 
     #[test]

@@ -30,9 +30,8 @@ impl Learning {
         let dtype = dtype_of(precision);
         let weights = adapter.weights();
         let zeros = |weight: &Tensor| Tensor::zeros(device, weight.rows(), weight.columns());
-        let copies = weights
-            .iter()
-            .map(|weight| Copies::zeros(dtype, [weight.rows(), weight.columns()], true));
+        let copies =
+            weights.iter().map(|weight| Copies::zeros(dtype, [weight.rows(), weight.columns()]));
         let low = |place: &Place| Tensor::zeros(device, 0, weights[place.a].rows());
         let lows = adapter
             .places()

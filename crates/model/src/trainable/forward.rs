@@ -40,8 +40,8 @@ impl Trainable {
     fn forward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
         assert_eq!(batch.tokens.len(), rows.len(), "tokens and positions");
         self.activations.resize(rows.len());
-        let table = forward_copy(&self.copies, self.places.embedding);
-        embedding::forward(&self.device, &mut self.activations.stream, table, batch.tokens);
+        let (stream, table) = (&mut self.activations.stream, &self.weights[self.places.embedding]);
+        embedding::forward_learning(&self.device, stream, table, batch.tokens);
         for layer in 0..self.config.layers {
             self.activations.inputs[layer].copy_from(&self.activations.stream);
             self.keep(layer, batch.positions, rows);

@@ -2,10 +2,11 @@
 //!
 //! Weights are held in f32; products read copies of them, rounded as [`Precision`] says and laid
 //! out for both directions, which [`Trainable::refresh`] renews after each step of an optimizer.
+//! Tokens are looked up in the f32 table itself.
 //!
 //! The operations and their order are [`Model`](crate::Model)'s. With [`Precision::Bf16`] on a fast
-//! kernel path log-probabilities are the same to the bit as those of a model whose matrices and
-//! tables are stored in bf16 and all else in f32 (`served_logprobs_are_those_of_training`). With
+//! kernel path log-probabilities are the same to the bit as those of a model whose matrices and head
+//! are stored in bf16 and all else in f32 (`served_logprobs_are_those_of_training`). With
 //! [`Precision::F32`] they are close: keys and values stay f32 here and are rounded to bf16 there.
 //!
 //! With an adapter ([`Trainable::with_adapter`]) the adapter is what learns: [`Trainable::parameters`],
@@ -85,7 +86,7 @@ pub struct Trainable {
     gradients: Vec<Tensor>,
     lookups: Option<Lookups>,
     learning: Option<Learning>,
-    /// The rounded copies of matrices and tables, by place.
+    /// The rounded copies of the matrices and the head, by place.
     copies: Vec<Option<Copies>>,
     rope: RopeTable,
     cache: KvCache,
@@ -121,20 +122,15 @@ impl Lookups {
 struct Copies {
     /// `[out, in]`, for the layer itself.
     forward: Matrix,
-    /// `[in, out]`, for the gradient of its input; none for a table that tokens are looked up in.
+    /// `[in, out]`, for the gradient of its input; none where it is made again on the way back.
     backward: Option<Matrix>,
 }
 
 impl Copies {
-    /// Copies of zeros of a matrix `[rows, columns]`; without `is_multiplied` of a table that tokens
-    /// are looked up in.
-    fn zeros(
-        dtype: Dtype,
-        [rows, columns]: [usize; 2],
-        is_multiplied: bool,
-    ) -> Result<Self, Error> {
-        let backward = is_multiplied.then(|| Matrix::zeros(dtype, columns, rows)).transpose()?;
-        Ok(Self { forward: Matrix::zeros(dtype, rows, columns)?, backward })
+    /// Copies of zeros of a matrix `[rows, columns]`.
+    fn zeros(dtype: Dtype, [rows, columns]: [usize; 2]) -> Result<Self, Error> {
+        let forward = Matrix::zeros(dtype, rows, columns)?;
+        Ok(Self { forward, backward: Some(Matrix::zeros(dtype, columns, rows)?) })
     }
 
     /// Takes the values of a weight.
@@ -151,14 +147,14 @@ impl Copies {
     }
 }
 
-/// The copy of a matrix or table for the layer itself.
+/// The copy of a matrix or the head for the layer itself.
 fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
-    &copies[place].as_ref().expect("matrices and tables have copies").forward
+    &copies[place].as_ref().expect("what is multiplied has copies").forward
 }
 
 /// The copy of a matrix for the gradient of its input.
 fn backward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
-    copies[place].as_ref().expect("matrices and tables have copies").backward()
+    copies[place].as_ref().expect("what is multiplied has copies").backward()
 }
 
 /// What is kept of the forward pass until the backward pass has used it, `[rows, …]`.
@@ -289,12 +285,9 @@ impl Trainable {
         let dtype = dtype_of(precision);
         let copies = (0..)
             .zip(&parameters)
-            .map(|(place, Parameter { kind, shape, .. })| match kind {
-                ParameterKind::Vector => Ok(None),
-                ParameterKind::Matrix | ParameterKind::Table => {
-                    let is_multiplied = *kind == ParameterKind::Matrix || place == places.head;
-                    Copies::zeros(dtype, *shape, is_multiplied).map(Some)
-                }
+            .map(|(place, Parameter { kind, shape, .. })| {
+                let is_multiplied = *kind == ParameterKind::Matrix || place == places.head;
+                is_multiplied.then(|| Copies::zeros(dtype, *shape)).transpose()
             })
             .collect::<Result<_, Error>>()?;
         let lookups = config.tied_head.then(|| {
@@ -323,7 +316,7 @@ impl Trainable {
     }
 
     /// Lets an adapter learn in place of the model's own weights, which stay as they are; of these
-    /// only what products read is kept.
+    /// only what is read is kept: copies, vectors and the table of tokens.
     ///
     /// # Errors
     ///
@@ -340,8 +333,8 @@ impl Trainable {
         }
         self.gradients = Vec::new();
         self.lookups = None;
-        for (weight, copies) in self.weights.iter_mut().zip(&self.copies) {
-            if copies.is_some() {
+        for (place, (weight, copies)) in self.weights.iter_mut().zip(&self.copies).enumerate() {
+            if copies.is_some() && place != self.places.embedding {
                 *weight = Tensor::zeros(&self.device, 0, weight.columns());
             }
         }

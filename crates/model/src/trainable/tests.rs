@@ -342,27 +342,39 @@ fn layers_computed_again_change_no_bit() {
     }
 }
 
-/// Writes a checkpoint: matrices and tables in bf16, all else in f32.
+/// The tensor that tokens are looked up in.
+const TABLE: &str = "model.embed_tokens.weight";
+
+/// Writes a checkpoint: matrices and the head, which stands apart, in bf16; all else in f32.
 fn write_checkpoint(model: &Trainable, family: &str, folder: &Path) {
     let (mut tensors, mut data) = (Vec::new(), Vec::new());
     for (parameter, weights) in model.parameters().iter().zip(model.weights()) {
         let (values, columns) = (weights.to_vec(), weights.columns());
         let mut rest = &values[..];
         for (name, rows) in &parameter.parts {
-            let (stored, kind, shape) = match parameter.kind {
-                ParameterKind::Vector if parameter.parts.len() == 1 => {
-                    (StoredType::F32, Dtype::F32, vec![columns as u64])
-                }
-                ParameterKind::Vector => (StoredType::F32, Dtype::F32, vec![*rows as u64]),
-                _ => (StoredType::Bf16, Dtype::Bf16, vec![*rows as u64, columns as u64]),
+            let shape = match parameter.kind {
+                ParameterKind::Vector if parameter.parts.len() == 1 => vec![columns as u64],
+                ParameterKind::Vector => vec![*rows as u64],
+                _ => vec![*rows as u64, columns as u64],
+            };
+            let is_rounded = parameter.kind != ParameterKind::Vector && name != TABLE;
+            let (stored, kind) = match is_rounded {
+                true => (StoredType::Bf16, Dtype::Bf16),
+                false => (StoredType::F32, Dtype::F32),
             };
             let count = usize::try_from(shape.iter().product::<u64>()).unwrap();
             let part = rest.split_off(..count).unwrap();
             data.push(dtype::quantize_row(kind, part).unwrap());
             tensors.push(TensorSpec::new(name, stored, &shape));
+            if name == TABLE && model.config().tied_head {
+                data.push(dtype::quantize_row(Dtype::Bf16, part).unwrap());
+                tensors.push(TensorSpec::new("lm_head.weight", StoredType::Bf16, &shape));
+            }
         }
     }
-    fs::write(folder.join("config.json"), config_json(family)).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config_json(family)).unwrap();
+    config["tie_word_embeddings"] = false.into();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let mut file = File::create(folder.join("model.safetensors")).unwrap();
     let write = |index: usize, out: &mut dyn std::io::Write| out.write_all(&data[index]);
     safetensors::write(&mut file, &BTreeMap::new(), &tensors, write).unwrap();

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use artifacts::StoredType;
@@ -22,9 +22,6 @@ use crate::config::{Config, JsonOptions};
 use crate::error::Error;
 use crate::inventory::{self, Item};
 use crate::names::Convention;
-
-/// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 18;
 
 impl Trainable {
     /// Reads the weights of a folder in Hugging Face's layout, or of a GGUF file, as f32.
@@ -85,16 +82,12 @@ impl Trainable {
         folder.write_bytes("config.json", &self.config.to_json(options)?)?;
         let parts = self.parts();
         let specs: Vec<TensorSpec> = parts.iter().map(Part::spec).collect();
-        // What transformers looks for.
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         folder.write(SINGLE_FILE, |out| {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-            safetensors::write(&mut out, &metadata, &specs, |index, out| {
+            safetensors::write(out, &safetensors::for_pytorch(), &specs, |index, out| {
                 self.write_part(&parts[index], out)
-            })?;
-            out.flush().map_err(|source| artifacts::Error::Write { source })?;
-            Ok(())
-        })
+            })
+        })?;
+        Ok(())
     }
 
     /// The tensors of the checkpoint, in the order of the weights.
