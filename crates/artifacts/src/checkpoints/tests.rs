@@ -24,7 +24,7 @@ fn fill(step: u64, folder: &mut NewFolder<'_>) -> Result<(), Error> {
     files(step).iter().try_for_each(|(name, bytes)| {
         folder.write(name, |out| {
             let halves = bytes.chunks(bytes.len().div_ceil(2));
-            let mut written = halves.map(|half| out.write_all(half));
+            let mut written = halves.map(|half| out.write_all(half).and_then(|()| out.flush()));
             written.try_for_each(|half| half.map_err(|source| Error::Write { source }))
         })
     })

@@ -12,7 +12,7 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -23,6 +23,9 @@ pub use manifest::{FILES_MAX, MANIFEST_BYTES_MAX, MANIFEST_FILE, Manifest, Manif
 
 /// What a name ends in as long as that which has it is not whole.
 pub(crate) const TEMPORARY_ENDING: &str = ".tmp";
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// Writes a file whole; one that is there already is replaced. Returns what `fill` returns.
 ///
@@ -237,8 +240,14 @@ fn write_new<T, E: From<Error>>(
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, (hash::Digest, u64)), E> {
     let file = disk.create(path).map_err(|source| Error::io("create", path, source))?;
-    let mut out = Hashing::new(Named { file, path });
-    let value = fill(&mut out)?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(Named { file, path }));
+    let filled = fill(&mut out).and_then(|value| {
+        out.flush().map_err(|source| Error::Write { source })?;
+        Ok(value)
+    });
+    // Without what a failed one still holds.
+    let (mut out, _) = out.into_parts();
+    let value = filled?;
     out.get_mut().file.sync().map_err(|source| Error::io("sync", path, source))?;
     Ok((value, out.finish()))
 }

@@ -26,8 +26,10 @@ fn save(disk: &dyn Disk) -> Result<(), Error> {
         folder.write_bytes("weights.bin", b"new weights")?;
         folder.write("log.txt", |out| {
             let pieces = [b"one".as_slice(), b"two", b"three"];
+            // As pieces of a large file come to the disk.
             pieces.iter().try_for_each(|piece| {
-                out.write_all(piece).map_err(|source| Error::Write { source })
+                let written = out.write_all(piece).and_then(|()| out.flush());
+                written.map_err(|source| Error::Write { source })
             })
         })?;
         folder.write_bytes("empty", b"")

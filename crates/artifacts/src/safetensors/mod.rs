@@ -21,7 +21,7 @@ use crate::Error;
 use crate::tensors::{TensorInfo, TensorSource, TensorTable};
 
 pub use folder::{INDEX_FILE, SHARDS_MAX, SINGLE_FILE, SafetensorsFolder};
-pub use write::write;
+pub use write::{for_pytorch, write};
 
 /// The most entries of `__metadata__` that are accepted; known files have fewer than 10.
 pub const METADATA_ENTRIES_MAX: u64 = 16_384;

@@ -22,7 +22,7 @@ fn small_tensors() -> Vec<TensorSpec> {
 const DATA: [&[u8]; 5] = [&[1; 3], &[2; 24], &[3; 8], &[4; 8], &[]];
 
 fn small_file() -> Vec<u8> {
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = for_pytorch();
     let mut file = Vec::new();
     let length =
         write(&mut file, &metadata, &small_tensors(), |index, out| out.write_all(DATA[index]))

@@ -102,6 +102,12 @@ pub fn write<W: Write + ?Sized>(
     Ok(file_length)
 }
 
+/// The metadata that programs on top of PyTorch, such as transformers and PEFT, look for.
+#[must_use]
+pub fn for_pytorch() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_owned(), "pt".to_owned())])
+}
+
 /// Where a type stands in [`ORDER`]; one that the format lacks comes last, and is refused later.
 fn rank(dtype: StoredType) -> usize {
     ORDER.iter().position(|&other| other == dtype).unwrap_or(ORDER.len())

@@ -16,6 +16,7 @@ mod tests;
 use std::ops::Range;
 
 use engine::{Device, Tensor, random};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::merge::Merge;
 pub use self::peft::{CONFIG_FILE, WEIGHTS_FILE};
@@ -33,17 +34,22 @@ pub const ALPHA_MIN: f64 = 1e-6;
 /// The largest.
 pub const ALPHA_MAX: f64 = 1e6;
 
-/// A matrix of every layer that an adapter may lie beside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A matrix of every layer that an adapter may lie beside; recipes name it with one letter or word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
     /// Queries.
+    #[serde(rename = "q")]
     Query,
     /// Keys.
+    #[serde(rename = "k")]
     Key,
     /// Values.
+    #[serde(rename = "v")]
     Value,
     /// The output of attention.
+    #[serde(rename = "o")]
     Output,
     /// What opens the feed-forward layer.
     Gate,

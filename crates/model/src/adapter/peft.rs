@@ -2,8 +2,8 @@
 //!
 //! Source: `LoraConfig` and `get_peft_model_state_dict` of the PEFT repository, version 0.21.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::path::Path;
 
 use artifacts::folder::NewFolder;
@@ -22,9 +22,6 @@ use crate::error::Error;
 pub const CONFIG_FILE: &str = "adapter_config.json";
 /// The file of its weights.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-
-/// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// Keys that change nothing of what an adapter computes, or that are read.
 const KNOWN: [&str; 21] = [
@@ -98,16 +95,12 @@ impl Adapter {
         folder.write_bytes(CONFIG_FILE, self.header().as_bytes())?;
         let tensors = self.tensors();
         let specs: Vec<TensorSpec> = tensors.iter().map(Stored::spec).collect();
-        // What PEFT looks for.
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         folder.write(WEIGHTS_FILE, |out| {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-            safetensors::write(&mut out, &metadata, &specs, |index, out| {
+            safetensors::write(out, &safetensors::for_pytorch(), &specs, |index, out| {
                 self.write_tensor(&tensors[index], out)
-            })?;
-            out.flush().map_err(|source| artifacts::Error::Write { source })?;
-            Ok(())
-        })
+            })
+        })?;
+        Ok(())
     }
 
     /// What `adapter_config.json` says.

@@ -7,8 +7,7 @@ mod gguf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use artifacts::StoredType;
@@ -25,9 +24,6 @@ use crate::config::{Config, JsonOptions};
 use crate::error::Error;
 use crate::inventory::{self, Item};
 use crate::names::{Convention, Global, Weight};
-
-/// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// The largest finite F16.
 const F16_MAX: f32 = 65_504.0;
@@ -95,17 +91,13 @@ impl Export {
         folder.write_bytes("config.json", &config.to_json(options)?)?;
         let plans = self.plans(Convention::HuggingFace, |_| options.dtype);
         let specs: Vec<TensorSpec> = plans.iter().map(Plan::spec).collect();
-        // What transformers looks for.
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let mut pass = Pass::new(&mut self.checkpoint, Pairing::Halves, progress);
         let written = folder.write(SINGLE_FILE, |out| {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-            safetensors::write(&mut out, &metadata, &specs, |index, out| {
+            safetensors::write(out, &safetensors::for_pytorch(), &specs, |index, out| {
                 pass.write(&plans[index], out)
-            })?;
-            flush(&mut out)
+            })
         });
-        pass.end(written)?;
+        pass.end(written.map_err(Error::from))?;
         Ok(Exported { tensors: plans.len(), unblocked: Vec::new() })
     }
 
@@ -138,17 +130,15 @@ impl Export {
         }));
         let pairing = gguf::pairing(self.config());
         let mut pass = Pass::new(&mut self.checkpoint, pairing, progress);
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-        let written = artifacts::gguf::write(&mut out, &metadata, &specs, |index, out| match plans
-            .get(index)
-        {
-            Some(plan) => pass.write(plan, out),
-            None => divisors
-                .iter()
-                .flatten()
-                .try_for_each(|divisor| out.write_all(&divisor.to_le_bytes())),
-        });
-        pass.end(written.map_err(Error::from).and_then(|_| flush(&mut out)))?;
+        let written =
+            artifacts::gguf::write(out, &metadata, &specs, |index, out| match plans.get(index) {
+                Some(plan) => pass.write(plan, out),
+                None => divisors
+                    .iter()
+                    .flatten()
+                    .try_for_each(|divisor| out.write_all(&divisor.to_le_bytes())),
+            });
+        pass.end(written.map_err(Error::from))?;
         let unblocked = |plan: &&Plan| !plan.item.is_vector() && !fits(&plan.item, dtype);
         let unblocked = plans.iter().filter(unblocked).map(|plan| plan.name.clone()).collect();
         Ok(Exported { tensors: specs.len(), unblocked })
@@ -287,10 +277,6 @@ fn fits(item: &Item, dtype: Dtype) -> bool {
 fn is_head(item: &Item, config: &Config) -> bool {
     let head = if config.tied_head { Global::Embedding } else { Global::Head };
     item.weight == Weight::Global(head)
-}
-
-fn flush(out: &mut dyn Write) -> Result<(), Error> {
-    out.flush().map_err(|source| artifacts::Error::Write { source }.into())
 }
 
 /// The containers' name of a type.

@@ -1,6 +1,7 @@
 //! What is written is read again: the same logits, the same bytes, and every difference named.
 #![expect(clippy::float_cmp, reason = "numbers come back as they were")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifacts::disk::RealDisk;

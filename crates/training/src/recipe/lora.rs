@@ -22,34 +22,14 @@ pub struct LoraRecipe {
     pub alpha: Option<f64>,
     /// The matrices of each layer that get an adapter: all if not given.
     #[serde(default = "all_targets")]
-    pub targets: Vec<LoraTarget>,
-}
-
-/// A matrix of each layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoraTarget {
-    /// Queries.
-    Q,
-    /// Keys.
-    K,
-    /// Values.
-    V,
-    /// The output of attention.
-    O,
-    /// What opens the feed-forward layer.
-    Gate,
-    /// What it lets through.
-    Up,
-    /// The output of the feed-forward layer.
-    Down,
+    pub targets: Vec<Target>,
 }
 
 impl LoraRecipe {
     /// As the model says it; `base` names the model for other programs.
     #[must_use]
     pub fn options(&self, base: &str) -> AdapterOptions {
-        let targets = self.targets.iter().map(|target| target.of_model()).collect();
+        let targets = self.targets.clone();
         AdapterOptions { rank: self.rank, alpha: self.alpha(), targets, base: base.to_owned() }
     }
 
@@ -67,20 +47,6 @@ impl LoraRecipe {
                 Err(Error::field(&is("targets"), "empty", "some of q, k, v, o, gate, up, down"))
             }
             false => Ok(()),
-        }
-    }
-}
-
-impl LoraTarget {
-    fn of_model(self) -> Target {
-        match self {
-            Self::Q => Target::Query,
-            Self::K => Target::Key,
-            Self::V => Target::Value,
-            Self::O => Target::Output,
-            Self::Gate => Target::Gate,
-            Self::Up => Target::Up,
-            Self::Down => Target::Down,
         }
     }
 }
@@ -106,7 +72,6 @@ fn default_rank() -> usize {
     16
 }
 
-fn all_targets() -> Vec<LoraTarget> {
-    use LoraTarget::{Down, Gate, K, O, Q, Up, V};
-    vec![Q, K, V, O, Gate, Up, Down]
+fn all_targets() -> Vec<Target> {
+    Target::ALL.into()
 }

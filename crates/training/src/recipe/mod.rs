@@ -7,7 +7,7 @@ mod read;
 
 pub(crate) use check::ppm;
 pub use fine_tune::{AnyRecipe, FineTune};
-pub use lora::{LoraRecipe, LoraTarget};
+pub use lora::LoraRecipe;
 
 #[cfg(test)]
 mod tests;
