@@ -56,7 +56,7 @@ impl<'a> Opened<'a> {
         if let Some(adapter) = located.read_adapter(&device, export.config())? {
             export.merge(adapter)?;
         }
-        let tokenizer = loading::read_tokenizer(located.words())?;
+        let tokenizer = loading::read_tokenizer(located.tokenizer_path())?;
         Ok(Self { located, export, tokenizer })
     }
 
@@ -112,7 +112,7 @@ impl<'a> Opened<'a> {
     /// name and tokenizer.
     fn metadata(&self) -> Result<Metadata, Error> {
         let mut metadata = Metadata::new();
-        if self.located.words().is_dir() {
+        if self.located.tokenizer_path().is_dir() {
             metadata.insert("general.type", Value::String("model".to_owned()))?;
             metadata.insert("general.name", Value::String(self.located.name.clone()))?;
             self.tokenizer.write_gguf(self.export.config().vocab, &mut metadata)?;
@@ -138,9 +138,9 @@ fn write_beside(
     context_tokens: usize,
 ) -> Result<(), Error> {
     for name in BESIDE {
-        let words = located.words();
-        let path = words.join(name);
-        let own = if words.is_dir() { artifacts::open_file(&path) } else { not_found() };
+        let source = located.tokenizer_path();
+        let path = source.join(name);
+        let own = if source.is_dir() { artifacts::open_file(&path) } else { not_found() };
         match own {
             Ok(file) => {
                 folder.write(name, |out| {

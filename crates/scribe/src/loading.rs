@@ -57,7 +57,7 @@ pub struct Located {
     pub sha256: Option<String>,
     /// Whether a run has pretrained it and taught it no more: it goes on with a text, and knows no
     /// conversation, whatever marks its vocabulary has.
-    pub only_writes: bool,
+    pub only_pretrained: bool,
 }
 
 /// A folder with an adapter, and how it is computed.
@@ -173,7 +173,7 @@ impl Located {
     /// Where its tokenizer lies, with the words in which it was taught: beside its adapter, if there
     /// is one.
     #[must_use]
-    pub fn words(&self) -> &Path {
+    pub fn tokenizer_path(&self) -> &Path {
         match &self.adapter {
             Some(adapter) if adapter.folder.join("tokenizer.json").exists() => &adapter.folder,
             _ => &self.path,
@@ -183,7 +183,7 @@ impl Located {
     /// The advice that comes with it, what was learned last first.
     #[must_use]
     pub fn advice(&self) -> SamplingDefaults {
-        generation_config(self.words()).or(generation_config(&self.path)).or(self.sampling)
+        generation_config(self.tokenizer_path()).or(generation_config(&self.path)).or(self.sampling)
     }
 
     /// Reads its adapter, if it has one.
@@ -292,7 +292,7 @@ impl Loaded {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Error> {
         // The small things first: what is wrong with them shows before the weights are read.
-        let tokenizer = read_tokenizer(outline.located.words())?;
+        let tokenizer = read_tokenizer(outline.located.tokenizer_path())?;
         let DetectedFormat { format, passed_over } = chat_format(format_name, &tokenizer)?;
         let sampling = outline.located.advice().complete();
         let weights = outline.load(progress)?;
@@ -307,7 +307,7 @@ impl Writer {
     ///
     /// [`Error`] with what is wrong in which file.
     pub fn load(outline: Outline, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, Error> {
-        let tokenizer = read_tokenizer(outline.located.words())?;
+        let tokenizer = read_tokenizer(outline.located.tokenizer_path())?;
         let sampling = outline.located.advice().complete();
         let weights = outline.load(progress)?;
         Ok(Self { weights, tokenizer, sampling })
@@ -321,7 +321,7 @@ impl Located {
         let has_none = |tokenizer: Tokenizer| {
             matches!(ChatFormat::detect(&tokenizer), Err(tokenizer::Error::NoChatFormat))
         };
-        self.only_writes || read_tokenizer(self.words()).is_ok_and(has_none)
+        self.only_pretrained || read_tokenizer(self.tokenizer_path()).is_ok_and(has_none)
     }
 }
 

@@ -12,14 +12,11 @@ use model::BatchOptions;
 use serde::Serialize;
 use tokenizer::Tokenizer;
 
-use super::plan::{self, SlotsOption};
+use super::plan::{self, SLOTS_DEFAULT, SlotsOption};
 use super::progress::Progress;
 use super::{Failure, Session, locate, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
 use crate::loading::{self, Located, Outline, Weights};
-
-/// Passages that are read at once where nobody says: as many as `--slots` has by default.
-const EVAL_SLOTS: usize = 8;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -166,7 +163,7 @@ impl Found {
 
     fn of(located: &Located, engine: &EngineOptions, slots: usize) -> Result<Self, Failure> {
         let outline = models::outline(located, engine)?;
-        let tokenizer = loading::read_tokenizer(located.words());
+        let tokenizer = loading::read_tokenizer(located.tokenizer_path());
         let tokenizer = tokenizer.map_err(|error| models::cannot_use(located, error))?;
         let batch = outline.batch_options(engine, slots)?;
         let beginning = tokenizer.beginning_of_text();
@@ -242,7 +239,7 @@ pub(super) fn held_out(
     if corpus.facts().validation.tokens == 0 {
         return Ok(None);
     }
-    let found = Found::of(located, engine, EVAL_SLOTS)?;
+    let found = Found::of(located, engine, SLOTS_DEFAULT.get())?;
     let tokenizer = found.tokenizer.clone();
     let texts = Texts::new(&corpus, &tokenizer).map_err(cannot_measure)?;
     let ready = found.load(session)?;

@@ -85,12 +85,12 @@ fn beside(
 
 /// A model beside which an adapter lies: it answers, whatever the model alone does.
 fn with_adapter(located: Located, folder: PathBuf) -> Located {
-    let sampling = match located.only_writes {
+    let sampling = match located.only_pretrained {
         true => SamplingDefaults::default(),
         false => located.sampling,
     };
     let adapter = Some(LocatedAdapter { folder, merged: false });
-    Located { adapter, sampling, sha256: None, only_writes: false, ..located }
+    Located { adapter, sampling, sha256: None, only_pretrained: false, ..located }
 }
 
 /// A model whose adapter is merged or not, as options say.
@@ -188,7 +188,7 @@ fn find(session: &mut Session, asked: Option<&str>) -> Result<Place, Failure> {
         _ => None,
     };
     let (path, adapter) = (installed.path(), None);
-    Ok(Place::Model(Located { name, path, adapter, sampling, sha256, only_writes: false }))
+    Ok(Place::Model(Located { name, path, adapter, sampling, sha256, only_pretrained: false }))
 }
 
 fn find_path(session: &mut Session, catalogue: &Catalogue, path: &Path) -> Result<Place, Failure> {
@@ -219,7 +219,14 @@ fn find_path(session: &mut Session, catalogue: &Catalogue, path: &Path) -> Resul
     // A model of the catalogue is advised alike, however it came here.
     let sampling = catalogue.recognize(&absolute).map(|entry| entry.sampling).unwrap_or_default();
     let (path, adapter) = (absolute, None);
-    Ok(Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes: false }))
+    Ok(Place::Model(Located {
+        name,
+        path,
+        adapter,
+        sampling,
+        sha256: None,
+        only_pretrained: false,
+    }))
 }
 
 /// Finds a model of a run: that of a stage, or the newest.
@@ -287,11 +294,11 @@ fn place_of(run: &Path, checkpoint: PathBuf) -> Place {
     if is_adapter(&checkpoint) {
         return Place::Adapter { name, folder: checkpoint };
     }
-    let only_writes = run_folder::is_pretrained(&checkpoint);
-    let sampling = match only_writes {
+    let only_pretrained = run_folder::is_pretrained(&checkpoint);
+    let sampling = match only_pretrained {
         true => samples::advice(),
         false => SamplingDefaults::default(),
     };
     let (path, adapter) = (checkpoint, None);
-    Place::Model(Located { name, path, adapter, sampling, sha256: None, only_writes })
+    Place::Model(Located { name, path, adapter, sampling, sha256: None, only_pretrained })
 }

@@ -154,7 +154,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
 /// The model behind its queue; its memory plan is told on the way.
 fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
     let located = locate::locate_any(session, &options.run, &options.engine)?;
-    if located.only_writes {
+    if located.only_pretrained {
         session.terminal.warn(format_args!(
             "{} has learned to write, not to answer: /v1/completions goes on with a text; for the \
              chat, teach it with `scribe sft`",

@@ -69,10 +69,7 @@ pub(super) fn run(session: &mut Session, options: &SftOptions) -> Result<(), Fai
     let work = Work::new(session, &options.stage, &command)?;
     let made = make(session, &run, &recipe, sources, &work)?;
     tell(session, &options.run, &made)?;
-    if made.outcome.finished {
-        return Ok(());
-    }
-    Err(stage::tell_stopped(session, &made.outcome, &command))
+    stage::ended(session, &made.outcome, &command)
 }
 
 /// Makes what is not there of tokenizer, corpus and model, with a page.

@@ -419,7 +419,7 @@ impl Which {
             return read_file(path);
         }
         let located = locate::locate_model(session, self.model.as_deref())?;
-        let read = loading::read_tokenizer(located.words());
+        let read = loading::read_tokenizer(located.tokenizer_path());
         read.map_err(|error| models::cannot_use(&located, error))
     }
 }

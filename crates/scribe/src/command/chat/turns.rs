@@ -371,7 +371,7 @@ mod tests {
             adapter: None,
             sampling,
             sha256: None,
-            only_writes: false,
+            only_pretrained: false,
         };
         let outline = Outline::read(&located, &options.engine).unwrap();
         let batch = outline.batch_options(&options.engine, 1).unwrap();

@@ -38,6 +38,9 @@ pub struct PlanOptions {
     slots: SlotsOption,
 }
 
+/// Completions computed at the same time where nobody says.
+pub(super) const SLOTS_DEFAULT: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
 /// How many completions are computed at the same time.
 #[derive(Debug, Args)]
 pub(super) struct SlotsOption {
@@ -47,7 +50,7 @@ pub(super) struct SlotsOption {
         env = "SCRIBE_SLOTS",
         value_name = "N",
         hide_env_values = true,
-        default_value = "8",
+        default_value_t = SLOTS_DEFAULT,
         value_parser = count::<SLOTS_MAX>,
         help_heading = "Model options"
     )]

@@ -193,6 +193,18 @@ fn not_saved(trainer: &Trainer) -> Failure {
     Failure::broken(error, "make room, then give the same command again")
 }
 
+/// How a command ends with a stage.
+pub(super) fn ended(
+    session: &mut Session,
+    outcome: &Outcome,
+    command: &str,
+) -> Result<(), Failure> {
+    if outcome.finished {
+        return Ok(());
+    }
+    Err(tell_stopped(session, outcome, command))
+}
+
 /// Says how a stage goes on that was stopped.
 pub(super) fn tell_stopped(session: &mut Session, outcome: &Outcome, command: &str) -> Failure {
     let steps = outcome.steps;

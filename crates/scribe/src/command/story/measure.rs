@@ -72,7 +72,7 @@ impl Made<'_> {
         let located = locate::checkpoint_of(session, self.run.path(), checkpoint.clone())?;
         let outline = models::outline(&located, &engine(work))?;
         let weights = models::load(session, outline, Outline::load)?;
-        let tokenizer = loading::read_tokenizer(located.words())?;
+        let tokenizer = loading::read_tokenizer(located.tokenizer_path())?;
         ask(Pen::new(weights.model, tokenizer)?, held_out)
     }
 }
