@@ -7,7 +7,7 @@ use engine::{Device, Tensor};
 
 use super::adapted::Learning;
 use super::parameters::LinearPlaces;
-use super::{Copies, Losses, MicroBatch, Trainable, backward_copy, forward_copy, logit_rows};
+use super::{Copies, LOGIT_ROWS, Losses, MicroBatch, Trainable, backward_copy, forward_copy};
 
 impl Trainable {
     /// The losses of a micro-batch.
@@ -112,13 +112,12 @@ impl Trainable {
         let norm = &self.weights[self.places.final_norm];
         let head = forward_copy(&self.copies, self.places.head);
         let head_across = backward_copy(&self.copies, self.places.head);
-        let chunk = logit_rows(&self.config);
         let mut d_head = self.gradients.get_mut(self.places.head);
         let a = &mut self.activations;
         rms_norm::forward(device, &mut a.normed, &a.stream, norm, self.config.norm_epsilon);
         let mut losses = Losses { losses: vec![0.0; rows], logprobs: vec![0.0; rows] };
-        for first in (0..rows).step_by(chunk) {
-            let own = first..rows.min(first + chunk);
+        for first in (0..rows).step_by(LOGIT_ROWS) {
+            let own = first..rows.min(first + LOGIT_ROWS);
             for tensor in [&mut a.last, &mut a.d_last, &mut a.logits] {
                 tensor.resize_rows(own.len());
             }

@@ -40,10 +40,9 @@ pub(crate) use self::parameters::SERIES_BITS;
 use self::parameters::{BlockPlaces, Places};
 pub use self::parameters::{Parameter, ParameterKind};
 
-/// Memory of the logits that exist at once: as much work for each pass over the head's weights.
-const LOGITS_BYTES: usize = 8 << 20;
-/// The least rows of logits at once, whatever memory they take.
-const LOGIT_ROWS_MIN: usize = 64;
+/// Rows of logits that exist at once, an even number, as bf16 asks for. Fewer would read the head's
+/// weights and gradient more often; more would not stay in a core's cache where vocabularies are small.
+const LOGIT_ROWS: usize = 128;
 
 /// Some tokens of a step: whole documents, or their first tokens, one after the other.
 ///
@@ -476,12 +475,6 @@ fn dtype_of(precision: Precision) -> Dtype {
         Precision::F32 => Dtype::F32,
         Precision::Bf16 => Dtype::Bf16,
     }
-}
-
-/// Rows of logits that exist at once: an even number, as bf16 asks for.
-fn logit_rows(config: &Config) -> usize {
-    let rows = LOGITS_BYTES / (config.vocab * size_of::<f32>());
-    rows.max(LOGIT_ROWS_MIN).next_multiple_of(2)
 }
 
 /// Keys and values of one layer at a time.
