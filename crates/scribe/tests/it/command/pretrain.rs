@@ -12,6 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
 use super::{Ran, Scribe};
+use super::run::{LOOK, Random, Run, files, kill_when, kills, messages};
 
 /// A run of a second or so that saves often.
 const RECIPE: &str = r#"
@@ -40,35 +41,14 @@ checkpoint_every = 3
 samples = ["The state"]
 "#;
 
-/// Time between two looks at what a run has made.
-const LOOK: Duration = Duration::from_micros(100);
 /// Smaller than the model of a checkpoint, larger than any other file that grows.
 const ROOM_BYTES: u64 = 64 << 10;
 
-/// A folder with a recipe, and a run that may be begun there.
-struct Training {
-    scribe: Scribe,
+fn training() -> Run {
+    Run::of("pretrain", &RECIPE.replace("TEXT", messages().to_str().unwrap()))
 }
 
-impl Training {
-    fn new() -> Self {
-        Self::of(&RECIPE.replace("TEXT", messages().to_str().unwrap()))
-    }
-
-    fn of(recipe: &str) -> Self {
-        let scribe = Scribe::new();
-        fs::write(scribe.folder().join("recipe.toml"), recipe).unwrap();
-        Self { scribe }
-    }
-
-    fn command(&self) -> Command {
-        self.scribe.command(&["pretrain", "recipe.toml", "--run", "run"])
-    }
-
-    fn run(&self) -> Ran {
-        Ran::from(self.command().output().unwrap())
-    }
-
+impl Run {
     /// The run without a limit on files that would end the process when it is reached.
     fn start_with_full_disk_to_come(&self) -> Child {
         let program = env!("CARGO_BIN_EXE_scribe");
@@ -86,16 +66,8 @@ impl Training {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    fn folder(&self) -> PathBuf {
-        self.scribe.folder().join("run")
-    }
-
     fn pretrained(&self) -> PathBuf {
         self.folder().join("3-pretrained")
-    }
-
-    fn metrics_bytes(&self) -> u64 {
-        fs::metadata(self.pretrained().join("metrics.jsonl")).map_or(0, |found| found.len())
     }
 
     /// Whether a checkpoint is being written.
@@ -103,29 +75,13 @@ impl Training {
         let entries = fs::read_dir(self.pretrained().join("checkpoints")).into_iter().flatten();
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
     }
-
-    #[track_caller]
-    fn assert_as_uninterrupted(&self) {
-        let (whole, found) = (uninterrupted(), files(&self.folder()));
-        let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(whole), names(&found));
-        for (name, bytes) in whole {
-            assert!(bytes == &found[name], "{} differs", name.display());
-        }
-    }
-}
-
-/// The texts of the fixtures.
-pub(super) fn messages() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.join("fixtures/state-of-the-union").canonicalize().unwrap()
 }
 
 /// What a run leaves that nobody interrupts.
 fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
     static WHOLE: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
     WHOLE.get_or_init(|| {
-        let training = Training::new();
+        let training = training();
         let ran = training.run();
         assert_eq!(ran.code, 0, "{}", ran.err);
         let files = files(&training.folder());
@@ -135,49 +91,6 @@ fn uninterrupted() -> &'static BTreeMap<PathBuf, Vec<u8>> {
         }
         files
     })
-}
-
-/// Whether a file of a run is another each time, as it tells when and how fast it went.
-fn tells_of_time(name: &Path) -> bool {
-    let name = name.file_name().unwrap().to_string_lossy();
-    name.starts_with("events.out.tfevents.")
-        || name.starts_with("report")
-        || ["run.lock", "times.json", "timing.jsonl", "messages.jsonl"].contains(&&*name)
-}
-
-/// All files of a run but those that tell of time, by their paths.
-pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(folder).unwrap().to_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !tells_of_time(&name) {
-                files.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
-
-/// Kills of a run: 4, unless `SCRIBE_KILLS` says how many.
-pub(super) fn kills() -> usize {
-    std::env::var("SCRIBE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
-}
-
-/// Random numbers that are the same in every test: SplitMix64.
-pub(super) struct Random(pub u64);
-
-impl Random {
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }
 
 /// What a run does when it is killed.
@@ -201,12 +114,12 @@ impl Moment {
     }
 
     /// Whether it has come; a run goes on for `bytes` of metrics before it is killed there.
-    fn has_come(self, training: &Training, bytes: u64) -> bool {
+    fn has_come(self, training: &Run, bytes: u64) -> bool {
         match self {
             Self::Tokenizer => training.folder().join("recipe.toml").exists(),
             Self::Corpus => training.folder().join("1-tokenizer").exists(),
-            Self::Step => training.metrics_bytes() > bytes,
-            Self::Saving => training.metrics_bytes() > bytes && training.is_saving(),
+            Self::Step => training.metrics_bytes("3-pretrained") > bytes,
+            Self::Saving => training.metrics_bytes("3-pretrained") > bytes && training.is_saving(),
         }
     }
 
@@ -221,31 +134,16 @@ impl Moment {
 }
 
 /// Starts the run and kills it at such a moment. Returns whether it still ran.
-fn start_and_kill(training: &Training, moment: Moment, random: &mut Random, more: u64) -> bool {
-    let bytes = training.metrics_bytes() + random.below(more);
+fn start_and_kill(training: &Run, moment: Moment, random: &mut Random, more: u64) -> bool {
+    let bytes = training.metrics_bytes("3-pretrained") + random.below(more);
     let pause = Duration::from_micros(random.below(moment.lasts()));
     kill_when(training.command(), || moment.has_come(training, bytes), pause)
-}
-
-/// Starts a command and kills it some time after something has come. Returns whether it still ran.
-pub(super) fn kill_when(
-    mut command: Command,
-    has_come: impl Fn() -> bool,
-    pause: Duration,
-) -> bool {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !has_come() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(LOOK);
-    }
-    std::thread::sleep(pause);
-    child.kill().unwrap();
-    child.wait().unwrap().code().is_none()
 }
 
 #[test]
 fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     let kills = kills();
-    let training = Training::new();
+    let training = training();
     let whole = uninterrupted()[Path::new("3-pretrained/metrics.jsonl")].len() as u64;
     let mut random = Random(1);
     let mut killed = 0;
@@ -256,14 +154,13 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
         killed += usize::from(hit);
     }
     assert!(killed * 2 > kills, "only {killed} of {kills} hit a run");
-    let ran = training.run();
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    training.assert_as_uninterrupted();
+    training.finish();
+    training.assert_left(uninterrupted());
 }
 
 #[test]
 fn ctrl_c_during_the_work_on_text_says_how_to_go_on() {
-    let training = Training::new();
+    let training = training();
     let child = training.command().spawn().unwrap();
     while !training.folder().join("recipe.toml").exists() {
         std::thread::sleep(LOOK);
@@ -274,15 +171,15 @@ fn ctrl_c_during_the_work_on_text_says_how_to_go_on() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     let go_on = "go on with: scribe pretrain recipe.toml --run run\n";
     assert!(ran.code == 130 && ran.err.ends_with(go_on), "{ran:?}");
-    assert_eq!(training.run().code, 0);
-    training.assert_as_uninterrupted();
+    training.finish();
+    training.assert_left(uninterrupted());
 }
 
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
-    let training = Training::new();
+    let training = training();
     let child = training.command().arg("--json").spawn().unwrap();
-    while training.metrics_bytes() < 1_000 {
+    while training.metrics_bytes("3-pretrained") < 1_000 {
         std::thread::sleep(LOOK);
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -298,7 +195,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let ran = training.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains(&format!("going on after step {steps}\n")), "{}", ran.err);
-    training.assert_as_uninterrupted();
+    training.assert_left(uninterrupted());
 }
 
 /// Gives a process so many bytes for each file; `None` for as many as the disk has.
@@ -308,7 +205,7 @@ fn limit_files(child: &Child, bytes: Option<u64>) {
 }
 
 /// Starts a run, and leaves no room as soon as it has a checkpoint.
-fn start_and_fill_the_disk(training: &Training) -> Child {
+fn start_and_fill_the_disk(training: &Run) -> Child {
     let mut child = training.start_with_full_disk_to_come();
     while !training.pretrained().join("checkpoints/LATEST").exists() {
         assert!(child.try_wait().unwrap().is_none(), "the run has ended");
@@ -320,7 +217,7 @@ fn start_and_fill_the_disk(training: &Training) -> Child {
 
 #[test]
 fn a_full_disk_does_not_end_a_run_and_the_next_checkpoint_is_saved() {
-    let training = Training::new();
+    let training = training();
     let mut child = start_and_fill_the_disk(&training);
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut told = String::new();
@@ -331,25 +228,25 @@ fn a_full_disk_does_not_end_a_run_and_the_next_checkpoint_is_saved() {
     limit_files(&child, None);
     lines.read_to_string(&mut told).unwrap();
     assert!(child.wait().unwrap().success(), "{told}");
-    training.assert_as_uninterrupted();
+    training.assert_left(uninterrupted());
 }
 
 #[test]
 fn a_run_whose_last_step_is_not_saved_says_so_and_goes_on_with_room() {
-    let training = Training::new();
+    let training = training();
     let child = start_and_fill_the_disk(&training);
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
     assert!(ran.err.contains("error: all 120 steps were taken, but only "), "{}", ran.err);
     assert!(ran.err.contains("hint: make room, then give the same command again"), "{}", ran.err);
-    let ran = training.run();
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    training.assert_as_uninterrupted();
+    training.finish();
+    training.assert_left(uninterrupted());
 }
 
 #[test]
 fn results_are_one_document_or_the_samples_and_the_model() {
-    let training = Training::of(
+    let training = Run::of(
+        "pretrain",
         &RECIPE.replace("TEXT", messages().to_str().unwrap()).replace("steps = 120", "steps = 7"),
     );
     let ran = training.run();
@@ -367,12 +264,12 @@ fn results_are_one_document_or_the_samples_and_the_model() {
 
 #[test]
 fn a_run_is_watched_from_another_process() {
-    let training = Training::new();
+    let training = training();
     let none = training.scribe.run(&["watch", "run"]);
     let told = "error: `run` holds no run\nhint: name the folder that was given as --run\n";
     assert_eq!((none.code, none.err.as_str()), (3, told));
     let mut child = training.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while training.metrics_bytes() < 3_000 {
+    while training.metrics_bytes("3-pretrained") < 3_000 {
         std::thread::sleep(LOOK);
     }
     let ran = training.scribe.run(&["watch", "run", "--json"]);
@@ -393,9 +290,9 @@ fn a_run_is_watched_from_another_process() {
 
 #[test]
 fn tensorboard_gets_a_file_of_each_process_that_takes_steps() {
-    let training = Training::new();
+    let training = training();
     let child = training.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while training.metrics_bytes() < 1_000 {
+    while training.metrics_bytes("3-pretrained") < 1_000 {
         std::thread::sleep(LOOK);
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -418,7 +315,7 @@ fn tensorboard_gets_a_file_of_each_process_that_takes_steps() {
 }
 
 /// The exit code and the error of a run of a recipe.
-fn refused(training: &Training) -> (i32, String) {
+fn refused(training: &Run) -> (i32, String) {
     let ran = training.run();
     assert_eq!(ran.out, "");
     assert!(ran.err.contains("error: "), "{}", ran.err);
@@ -444,7 +341,7 @@ fn bad_recipes_and_texts_are_told_in_a_sentence() {
         (of_rows("txet"), 1, "has no column `txet`"),
         (recipe.replace("= 400", "= 300000"), 1, "set tokenizer.vocabulary to at most "),
     ] {
-        let training = Training::of(&recipe);
+        let training = Run::of("pretrain", &recipe);
         let folder = training.scribe.folder();
         fs::create_dir(folder.join("nothing")).unwrap();
         fs::write(folder.join("empty.txt"), "\n \n").unwrap();
@@ -461,7 +358,7 @@ fn bad_recipes_and_texts_are_told_in_a_sentence() {
 
 #[test]
 fn folders_of_others_are_told_in_a_sentence() {
-    let training = Training::new();
+    let training = training();
     fs::create_dir(training.folder()).unwrap();
     fs::write(training.folder().join("letter.txt"), "dear").unwrap();
     let (code, error) = refused(&training);

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::pretrain::{Random, files, kill_when, kills, messages};
-use super::{Ran, Scribe};
+use super::Ran;
+use super::run::{LOOK, Random, Run, files, kill_when, kills, messages};
 
 /// A second or so of pretraining and as much of conversations.
 const RECIPE: &str = r#"
@@ -52,45 +52,22 @@ validate_every = 10
 checkpoint_every = 5
 "#;
 
-/// Time between two looks at what a run has made.
-const LOOK: Duration = Duration::from_micros(100);
-
-struct Story {
-    scribe: Scribe,
+fn story() -> Run {
+    story_of(&format!("{RECIPE}{CONVERSATIONS}"))
 }
 
-impl Story {
-    fn new() -> Self {
-        Self::of(&format!("{RECIPE}{CONVERSATIONS}"))
-    }
-
-    fn of(recipe: &str) -> Self {
-        let scribe = Scribe::new();
-        let talks = messages().parent().unwrap().join("conversations/conversations.jsonl");
-        let recipe = recipe
-            .replace("TEXT", messages().to_str().unwrap())
-            .replace("TALKS", talks.to_str().unwrap());
-        fs::write(scribe.folder().join("recipe.toml"), recipe).unwrap();
-        Self { scribe }
-    }
-
-    fn command(&self) -> Command {
-        self.scribe.command(&["story", "recipe.toml", "--run", "run"])
-    }
-
-    fn run(&self) -> Ran {
-        Ran::from(self.command().output().unwrap())
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scribe.folder().join("run")
-    }
+fn story_of(recipe: &str) -> Run {
+    let talks = messages().parent().unwrap().join("conversations/conversations.jsonl");
+    let recipe = recipe
+        .replace("TEXT", messages().to_str().unwrap())
+        .replace("TALKS", talks.to_str().unwrap());
+    Run::of("story", &recipe)
 }
 
 /// A story that nobody interrupts, with what it printed and its pages in English, which a test
 /// writes anew in French.
 struct Whole {
-    story: Story,
+    story: Run,
     ran: Ran,
     files: BTreeMap<PathBuf, Vec<u8>>,
     card: String,
@@ -101,7 +78,7 @@ struct Whole {
 fn whole() -> &'static Whole {
     static WHOLE: OnceLock<Whole> = OnceLock::new();
     WHOLE.get_or_init(|| {
-        let story = Story::new();
+        let story = story();
         let ran = story.run();
         assert_eq!(ran.code, 0, "{}", ran.err);
         let [card, page, fine_tuning] = ["report-card.md", "report-card.html", "4-sft/report.html"]
@@ -167,53 +144,37 @@ fn the_card_is_one_document_and_what_is_there_is_not_made_again() {
 }
 
 /// How much a stage has told of its steps.
-fn metrics_bytes(story: &Story, stage: &str) -> u64 {
-    let metrics = story.folder().join(stage).join("metrics.jsonl");
-    fs::metadata(metrics).map_or(0, |found| found.len())
-}
-
-/// Ends the story, and compares it with the one that nobody interrupts.
-#[track_caller]
-fn assert_ends_as_the_whole(story: &Story) {
-    let ran = story.run();
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let (expected, found) = (&whole().files, files(&story.folder()));
-    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
-    for (name, bytes) in expected {
-        assert!(*bytes == found[name], "{} differs", name.display());
-    }
-}
-
 #[test]
 fn a_story_that_is_killed_goes_on_to_the_same_bytes() {
-    let (story, kills) = (Story::new(), kills());
+    let (story, kills) = (story(), kills());
     let mut random = Random(2);
     let mut killed = 0;
     for index in 0..kills {
         // Those of the first model have a test of their own.
         let stage = if index * 4 < kills { "3-pretrained" } else { "4-sft" };
         let whole = whole().files[&Path::new(stage).join("metrics.jsonl")].len() as u64;
-        let next = metrics_bytes(&story, stage) + random.below(whole * 3 / (kills as u64 * 2));
+        let next = story.metrics_bytes(stage) + random.below(whole * 3 / (kills as u64 * 2));
         // In the last steps it could end before it is killed.
         let next = next.min(whole * 3 / 4);
         let pause = Duration::from_micros(random.below(20_000));
-        let hit = kill_when(story.command(), || metrics_bytes(&story, stage) > next, pause);
+        let hit = kill_when(story.command(), || story.metrics_bytes(stage) > next, pause);
         killed += usize::from(hit);
     }
     assert!(killed * 2 > kills, "only {killed} of {kills} hit a story");
-    assert_ends_as_the_whole(&story);
+    story.finish();
+    story.assert_left(&whole().files);
 }
 
 #[test]
 fn a_story_that_is_stopped_goes_on_to_the_same_bytes() {
-    let story = Story::new();
+    let story = story();
     let begin = || {
         let mut command = story.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     for stage in ["3-pretrained", "4-sft"] {
         let mut child = begin();
-        while metrics_bytes(&story, stage) < 500 {
+        while story.metrics_bytes(stage) < 500 {
             assert!(child.try_wait().unwrap().is_none(), "it ended before {stage}");
             std::thread::sleep(LOOK);
         }
@@ -223,12 +184,13 @@ fn a_story_that_is_stopped_goes_on_to_the_same_bytes() {
         assert!(ran.code == 130 && ran.err.ends_with(go_on), "{stage}: {ran:?}");
         assert_eq!(ran.out, "");
     }
-    assert_ends_as_the_whole(&story);
+    story.finish();
+    story.assert_left(&whole().files);
 }
 
 #[test]
 fn a_recipe_without_conversations_has_a_story_without_answers() {
-    let story = Story::of(&RECIPE.replace("steps = 30", "steps = 3"));
+    let story = story_of(&RECIPE.replace("steps = 30", "steps = 3"));
     let ran = story.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("no [conversations] and [sft]: no model answers"), "{}", ran.err);
@@ -254,7 +216,7 @@ fn a_recipe_without_conversations_has_a_story_without_answers() {
 fn an_adapter_of_a_run_answers_beside_its_model_wherever_the_run_is() {
     let lora = "[sft.lora]\nrank = 2\n";
     let text = format!("{RECIPE}{CONVERSATIONS}{lora}").replace("steps = 30", "steps = 3");
-    let story = Story::of(&text);
+    let story = story_of(&text);
     let ran = story.run();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("weights learn in an adapter"), "{}", ran.err);
@@ -291,7 +253,7 @@ fn what_makes_a_story_impossible_is_told_before_anything_is_learned() {
         ("kind = \"conversation\"", "kind = \"text\"", "must be \"conversation\""),
     ] {
         assert!(text.contains(from), "{from}");
-        let story = Story::of(&text.replace(from, to));
+        let story = story_of(&text.replace(from, to));
         let ran = story.run();
         assert!(ran.code != 0 && ran.err.contains(expected), "{to}: {}", ran.err);
         assert!(!story.folder().join("1-tokenizer").exists(), "{to}: something was made");
@@ -330,7 +292,7 @@ fn bad_recipes_are_told_before_anything_is_made() {
         (base, 2, "begins with a model that is there"),
         (&RECIPE.replace("steps =", "stepz ="), 2, "did you mean `steps`?"),
     ] {
-        let story = Story::of(recipe);
+        let story = story_of(recipe);
         let ran = story.run();
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{}", ran.err);
         assert!(ran.err.contains(expected), "{expected}: {}", ran.err);
