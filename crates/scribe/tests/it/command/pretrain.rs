@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
-use super::{Ran, Scribe};
 use super::run::{LOOK, Random, Run, files, kill_when, kills, messages};
+use super::{Ran, Scribe};
 
 /// A run of a second or so that saves often.
 const RECIPE: &str = r#"
