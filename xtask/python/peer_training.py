@@ -1,6 +1,6 @@
 """Training steps of a Llama by PyTorch, on the weights and tokens that `training_step` gets.
 
-usage: peer_training.py DIR TOKENS F32|BF16 STEPS [compile]
+usage: peer_training.py DIR TOKENS F64|F32|BF16 STEPS [compile]
 
 Prints one line of JSON a step: loss and seconds, and one of the memory it took. With BF16 products run under bf16 autocast and weights stay f32.
 """
@@ -102,7 +102,8 @@ class Llama(nn.Module):
         for layer in self.layers:
             x = layer(x, self.cos, self.sin)
         logits = self.lm_head(self.norm(x))
-        return F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
+        logits = logits.to(self.embed_tokens.weight.dtype)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 def load(folder):
@@ -124,7 +125,7 @@ def main(folder, tokens, precision, steps, compiled=None):
     torch.set_num_threads(THREADS)
     with open(tokens) as file:
         tokens = torch.tensor(json.load(file))
-    model = load(folder)
+    model = load(folder).to(torch.float64 if precision == "F64" else torch.float32)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]

@@ -22,7 +22,8 @@ const PARITY_STEPS: usize = 100;
 /// Parts of the text that as many steps learn from, each from the first weights on. A jump of the loss
 /// makes chance larger than any rounding, so one part alone says little of bf16.
 const PARITY_PARTS: usize = 3;
-/// The most by which the loss of a step in f32 may differ from PyTorch's.
+/// The most by which the loss of a step in f32 may differ from PyTorch's; or it is nearer to PyTorch's
+/// f64 than PyTorch's own f32, which leaves that by more within some tens of steps where the loss jumps.
 const F32_DIFFERENCE_MAX: f64 = 2e-3;
 /// How much farther than PyTorch's own bf16 ours may be from its f32.
 const BF16_RATIO_MAX: f64 = 1.5;
@@ -151,27 +152,37 @@ impl Sides {
         for part in 0..PARITY_PARTS {
             let distances = self.distances(part)?;
             say(&format!("part {part}: {distances}"));
+            ensure!(
+                distances.f32_most <= F32_DIFFERENCE_MAX || distances.f64[0] <= distances.f64[1],
+                "the losses in f32 are farther apart than {F32_DIFFERENCE_MAX:.0e}"
+            );
             all.f32_most = all.f32_most.max(distances.f32_most);
+            for (sum, distance) in all.f64.iter_mut().zip(distances.f64) {
+                *sum += distance / PARITY_PARTS as f64;
+            }
             all.ours += distances.ours / PARITY_PARTS as f64;
             all.theirs += distances.theirs / PARITY_PARTS as f64;
         }
         say(&format!(
-            "{PARITY_PARTS} times {PARITY_STEPS} steps of {}: {all}; allowed {F32_DIFFERENCE_MAX:.0e}, \
-             and {BF16_RATIO_MAX} times PyTorch's own",
+            "{PARITY_PARTS} times {PARITY_STEPS} steps of {}: {all}; allowed {BF16_RATIO_MAX} times",
             SHAPES[0]
         ));
-        if all.f32_most > F32_DIFFERENCE_MAX || all.ours > BF16_RATIO_MAX * all.theirs {
-            bail!("the losses are farther apart than that");
-        }
+        ensure!(
+            all.ours <= BF16_RATIO_MAX * all.theirs,
+            "the losses in bf16 are farther apart than that"
+        );
         Ok(())
     }
 
     fn distances(&self, part: usize) -> Result<Distances> {
         let (shape, work) = (SHAPES[0], Work { part, steps: PARITY_STEPS });
         let eager = |precision| Mode { precision, compiled: false };
-        let expected = self.theirs(shape, eager("F32"), work)?;
+        let (exact, expected) =
+            (self.theirs(shape, eager("F64"), work)?, self.theirs(shape, eager("F32"), work)?);
+        let ours = self.ours(shape, "F32", work)?;
         Ok(Distances {
-            f32_most: self.ours(shape, "F32", work)?.farthest_from(&expected),
+            f32_most: ours.farthest_from(&expected),
+            f64: [ours.mean_distance(&exact), expected.mean_distance(&exact)],
             ours: self.ours(shape, "BF16", work)?.mean_distance(&expected),
             theirs: self.theirs(shape, eager("BF16"), work)?.mean_distance(&expected),
         })
@@ -211,11 +222,13 @@ struct Work {
     steps: usize,
 }
 
-/// How far losses are from those of PyTorch in f32.
+/// How far losses are from those of PyTorch in f32, and in f64.
 #[derive(Default)]
 struct Distances {
     /// Ours in f32, at most.
     f32_most: f64,
+    /// Of f32 from f64, ours and PyTorch's own, on average.
+    f64: [f64; 2],
     /// Ours in bf16, on average.
     ours: f64,
     /// PyTorch's own in bf16, on average.
@@ -224,11 +237,12 @@ struct Distances {
 
 impl fmt::Display for Distances {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { f32_most, ours, theirs } = self;
+        let Self { f32_most, f64: [own, other], ours, theirs } = self;
         write!(
             out,
-            "f32 at most {f32_most:.1e} from PyTorch's f32; bf16 on average {ours:.1e} from it, \
-             PyTorch's own {theirs:.1e}, {:.2} times",
+            "f32 at most {f32_most:.1e} from PyTorch's, on average {own:.1e} from its f64, \
+             PyTorch's own {other:.1e}; bf16 on average {ours:.1e} from its f32, PyTorch's own \
+             {theirs:.1e}, {:.2} times",
             ours / theirs
         )
     }
