@@ -46,10 +46,16 @@ fn main() -> Outcome {
     match *arguments.as_slice() {
         ["new", "16.9m", folder] => new(&device, SMALL, folder.as_ref()),
         ["new", "135m", folder] => new(&device, SMOLLM2, folder.as_ref()),
-        ["run", folder, tokens, precision, steps, ref rest @ ..] => {
-            let precision = if precision == "F32" { Precision::F32 } else { Precision::Bf16 };
+        ["run", folder, tokens, precision, steps, ref rest @ ..]
+            if rest.is_empty() || *rest == ["lean"] =>
+        {
+            let precision = match precision {
+                "F32" => Precision::F32,
+                "BF16" => Precision::Bf16,
+                _ => return Err(USAGE.into()),
+            };
             let mut model = Trainable::read(&device, folder.as_ref(), precision)?;
-            let is_lean = *rest == ["lean"];
+            let is_lean = !rest.is_empty();
             if is_lean {
                 model = model.with_recomputed_layers()?;
             }
