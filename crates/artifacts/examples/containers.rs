@@ -156,7 +156,7 @@ fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
         StoredType::F8E4M3,
         StoredType::F8E5M2,
     ]);
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = safetensors::for_pytorch();
     let mut out = BufWriter::new(File::create(folder.join("rust.safetensors"))?);
     safetensors::write(&mut out, &metadata, &tensors, |index, out| sample(&tensors[index], out))?;
     out.flush()?;

@@ -27,7 +27,8 @@ pub(crate) const TEMPORARY_ENDING: &str = ".tmp";
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Writes a file whole; one that is there already is replaced. Returns what `fill` returns.
+/// Writes a file whole; one that is there already is replaced. Returns what `fill` returns. Small
+/// writes are gathered on the way to the disk.
 ///
 /// # Errors
 ///
@@ -150,7 +151,8 @@ pub struct NewFolder<'a> {
 }
 
 impl NewFolder<'_> {
-    /// Writes one file of the folder, and syncs it. Returns what `fill` returns.
+    /// Writes one file of the folder, and syncs it. Returns what `fill` returns. Small writes are
+    /// gathered on the way to the disk.
     ///
     /// # Errors
     ///
