@@ -100,6 +100,7 @@ fn run(
                 targets: &targets[part.clone()],
                 weights: &weights[part],
                 scale,
+                temperature: 1.0,
             });
             loss += losses.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         }

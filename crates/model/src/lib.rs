@@ -72,6 +72,7 @@ pub use gpt::{Adapted, Model};
 pub use memory::MemoryPlan;
 pub use outline::Outline;
 pub use request::{
-    ALTERNATIVES_MAX, Event, STOP_TOKENS_MAX, SequenceId, SequenceRequest, StopReason, TokenLogprob,
+    ALTERNATIVES_MAX, Event, LogprobsOf, STOP_TOKENS_MAX, SequenceId, SequenceRequest, StopReason,
+    TokenLogprob,
 };
 pub use sampling::{LOGIT_BIAS_MAX, REPETITION_PENALTY_MIN, Sampling, TEMPERATURE_MIN};

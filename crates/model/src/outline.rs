@@ -9,13 +9,13 @@ use crate::batch::BatchOptions;
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::Config;
 use crate::error::Error;
-use crate::weights;
+use crate::weights::{self, Weights};
 
 /// A model's shape and size, known without its weights.
 #[derive(Debug, Clone)]
 pub struct Outline {
     config: Config,
-    kernels: KernelPath,
+    cache_type: CacheType,
     weights_bytes: u64,
     parameters: u64,
 }
@@ -33,8 +33,21 @@ impl Outline {
     pub(crate) fn of(device: &Device, checkpoint: &Checkpoint) -> Result<Self, Error> {
         let weights_bytes = weights::packed_bytes(checkpoint)?;
         let parameters = checkpoint.parameters()?;
-        let (config, kernels) = (checkpoint.config().clone(), device.kernels());
-        Ok(Self { config, kernels, weights_bytes, parameters })
+        // Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps
+        // them as they are.
+        let cache_type = match device.kernels() {
+            KernelPath::Reference => CacheType::F32,
+            _ => CacheType::Bf16,
+        };
+        let config = checkpoint.config().clone();
+        Ok(Self { config, cache_type, weights_bytes, parameters })
+    }
+
+    /// That of a model in memory.
+    pub(crate) fn of_weights(config: &Config, cache_type: CacheType, weights: &Weights) -> Self {
+        let (config, weights_bytes) = (config.clone(), weights.bytes());
+        let parameters = config.parameters();
+        Self { config, cache_type, weights_bytes, parameters }
     }
 
     /// With the memory of an adapter that is computed beside the weights, in f32 at most.
@@ -75,14 +88,9 @@ impl Outline {
         self.config.context_tokens.min(RopeTable::CONTEXT_TOKENS_MAX)
     }
 
-    /// Keys and values are rounded to bf16; the reference path, the oracle of all others, keeps
-    /// them as they are.
+    /// What a cache of all layers holds of each token.
     pub(crate) fn cache_shape(&self) -> CacheShape {
-        let cache_type = match self.kernels {
-            KernelPath::Reference => CacheType::F32,
-            _ => CacheType::Bf16,
-        };
-        cache_shape(&self.config, cache_type)
+        cache_shape(&self.config, self.cache_type)
     }
 
     /// Memory of one page of the cache.

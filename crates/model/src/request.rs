@@ -1,7 +1,7 @@
 //! What is asked of a batch and what it answers, all in tokens.
 
 use crate::error::Error;
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, TEMPERATURE_MIN};
 
 /// Most alternatives that come with a log-probability.
 pub const ALTERNATIVES_MAX: usize = 20;
@@ -26,14 +26,26 @@ pub struct SequenceRequest {
     pub stop_tokens: Vec<u32>,
     /// `Some(n)`: log-probabilities, with `n` alternatives each (at most [`ALTERNATIVES_MAX`]).
     pub logprobs: Option<usize>,
+    /// Of which distribution the log-probabilities are.
+    pub logprobs_of: LogprobsOf,
     /// `Some(n)`: the prompt's own tokens from the one at place `n` on get log-probabilities, too;
     /// place 0 is as 1, for nothing predicts the first. Of such a prompt only what comes before
     /// the token at `n - 1` is taken from the prefix cache.
     pub prompt_logprobs: Option<usize>,
 }
 
-/// A token with its log-probability under the model's own distribution: before penalties, bias,
-/// temperature and filters, as OpenAI's `logprobs` are.
+/// A distribution that tokens have log-probabilities under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogprobsOf {
+    /// The model's own: before penalties, bias, temperature and filters, as OpenAI's `logprobs` are.
+    #[default]
+    Model,
+    /// The one at [`Sampling::temperature`], which must draw. Without penalties, bias and filters
+    /// tokens are drawn from it, so that a ratio to it weighs them right.
+    Temperature,
+}
+
+/// A token with its log-probability under the distribution that [`LogprobsOf`] names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
     /// The token.
@@ -89,6 +101,9 @@ pub enum Event {
         id: SequenceId,
         /// Why.
         reason: StopReason,
+        /// The stop token that the model chose, with what [`SequenceRequest::logprobs`] asks for;
+        /// none where the sequence ended by its length.
+        stop: Option<TokenLogprob>,
     },
     /// The sequence cannot go on ([`Error::NotFinite`]) and its slot is free.
     Failed {
@@ -122,6 +137,12 @@ impl SequenceRequest {
         }
         if self.stop_tokens.len() > STOP_TOKENS_MAX {
             return invalid("stop_tokens", format!("at most {STOP_TOKENS_MAX}"));
+        }
+        if self.logprobs_of == LogprobsOf::Temperature && self.sampling.is_greedy() {
+            return invalid(
+                "temperature",
+                format!("at least {TEMPERATURE_MIN} for its log-probabilities"),
+            );
         }
         self.sampling.check(vocab)
     }

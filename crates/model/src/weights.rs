@@ -1,6 +1,8 @@
 //! Loads the weights tensor by tensor, straight into the engine's packed matrices: at no time is
 //! more in memory than the packed weights and the file bytes of one matrix.
 
+use std::sync::Arc;
+
 use engine::{Device, Matrix, MatrixPart, Tensor};
 
 use crate::checkpoint::Checkpoint;
@@ -11,8 +13,9 @@ use crate::names::{Global, Kind, Layer};
 /// A linear layer: `y = x · matrixᵀ + bias`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// `[out, in]`, several layers with the same input stacked by rows.
-    pub matrix: Matrix,
+    /// `[out, in]`, several layers with the same input stacked by rows; shared with the model that
+    /// learns, where one does.
+    pub matrix: Arc<Matrix>,
     /// `[1, out]`
     pub bias: Option<Tensor>,
 }
@@ -45,7 +48,7 @@ pub(crate) struct Weights {
     pub blocks: Vec<BlockWeights>,
     pub final_norm: Tensor,
     /// `None`: the embedding is the head, too.
-    pub head: Option<Matrix>,
+    pub head: Option<Arc<Matrix>>,
 }
 
 impl Weights {
@@ -56,7 +59,7 @@ impl Weights {
             linear.map(|linear| linear.matrix.memory_bytes()).iter().sum::<usize>()
         };
         let blocks: usize = self.blocks.iter().map(of_block).sum();
-        let head = self.head.as_ref().map_or(0, Matrix::memory_bytes);
+        let head = self.head.as_ref().map_or(0, |head| head.memory_bytes());
         (self.embedding.memory_bytes() + blocks + head) as u64
     }
 }
@@ -73,7 +76,10 @@ pub(crate) fn load(
     let vocab = config.vocab;
     // The largest tensors first: while one is packed, its stored bytes are in memory, too.
     let embedding = loader.table(Global::Embedding, vocab)?;
-    let head = if config.tied_head { None } else { Some(loader.table(Global::Head, vocab)?) };
+    let head = match config.tied_head {
+        true => None,
+        false => Some(Arc::new(loader.table(Global::Head, vocab)?)),
+    };
     let blocks = (0..config.layers).map(|l| loader.block(l)).collect::<Result<_, _>>()?;
     let name = loader.checkpoint.convention().global(Global::FinalNorm);
     let final_norm = loader.checkpoint.read_tensor(device, name, config.width)?;
@@ -193,7 +199,7 @@ impl Loader<'_> {
             .iter()
             .map(|(dtype, out, bytes)| MatrixPart { dtype: *dtype, out_features: *out, bytes })
             .collect();
-        let matrix = Matrix::pack(self.device, &stacked, in_features)?;
+        let matrix = Arc::new(Matrix::pack(self.device, &stacked, in_features)?);
         let bias = has_bias.then(|| Tensor::from_slice(self.device, 1, bias.len(), &bias));
         Ok(Linear { matrix, bias })
     }

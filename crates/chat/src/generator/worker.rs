@@ -257,7 +257,7 @@ impl Worker<'_> {
                     self.finish(id, StopReason::Stopped);
                 }
             }
-            model::Event::Done { id, reason } => self.finish(id, reason),
+            model::Event::Done { id, reason, .. } => self.finish(id, reason),
             model::Event::Failed { id, error } => {
                 if let Some(live) = self.live.remove(&id) {
                     live.send(Event::Failed(error.into()));

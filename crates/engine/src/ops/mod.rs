@@ -13,6 +13,7 @@ pub mod matmul;
 pub mod muon;
 pub mod rms_norm;
 pub mod rope;
+pub mod scalar_head;
 pub mod swiglu;
 
 /// Rows of `columns` values that are worth a thread's while in an operation of few instructions

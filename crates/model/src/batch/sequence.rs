@@ -37,9 +37,8 @@ impl Sequence {
         lease: Lease,
         cached_tokens: usize,
     ) -> Self {
-        let SequenceRequest { prompt, sampling, stop_tokens, logprobs, prompt_logprobs, .. } =
-            request;
-        let sampler = Sampler::new(sampling, logprobs, &prompt);
+        let sampler = Sampler::new(&request);
+        let SequenceRequest { prompt, stop_tokens, logprobs, prompt_logprobs, .. } = request;
         Self {
             id,
             prompt_tokens: prompt.len(),

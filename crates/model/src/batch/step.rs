@@ -5,7 +5,7 @@ use engine::ops::attention::{AttentionRow, PAGE_TOKENS};
 use super::{Batch, Sequence};
 use crate::error::Error;
 use crate::gpt::HEAD_ROWS_MAX;
-use crate::request::{Event, StopReason};
+use crate::request::{Event, StopReason, TokenLogprob};
 use crate::sampler::{self, Choice};
 
 /// The rows of one step; kept from step to step for its memory.
@@ -120,7 +120,9 @@ impl Batch {
         let next = row.position + 1;
         if next < sequence.prompt_tokens {
             let (token, count) = (sequence.tokens[next], sequence.logprobs.unwrap_or(0));
-            let logprob = sampler::logprob(device, logits, token, count, &mut self.scratch);
+            let temperature = sequence.sampler.logprobs_temperature();
+            let asked = (token, temperature, count);
+            let logprob = sampler::logprob(device, logits, asked, &mut self.scratch);
             match logprob {
                 Some(logprob) => sequence.prompt_logprobs.push(logprob),
                 None => self.fail(row, events),
@@ -133,18 +135,19 @@ impl Batch {
         };
         announce(sequence, events);
         let (id, token) = (sequence.id, choice.token);
+        let Choice { logprob, alternatives, .. } = choice;
         if sequence.stop_tokens.contains(&token) {
-            events.push(Event::Done { id, reason: StopReason::EndOfTurn });
+            let stop = Some(TokenLogprob { token, logprob, alternatives });
+            events.push(Event::Done { id, reason: StopReason::EndOfTurn, stop });
             self.release(row.slot);
             return;
         }
         sequence.tokens.push(token);
         sequence.sampler.accept(token);
         self.stats.completion_tokens += 1;
-        let Choice { logprob, alternatives, .. } = choice;
         events.push(Event::Token { id, token, logprob, alternatives });
         if sequence.is_full() {
-            events.push(Event::Done { id, reason: StopReason::Length });
+            events.push(Event::Done { id, reason: StopReason::Length, stop: None });
             self.release(row.slot);
         }
     }
@@ -155,7 +158,8 @@ impl Batch {
             let Some(sequence) = &mut self.slots[slot] else { continue };
             if !sequence.is_prefilling() && sequence.is_full() {
                 announce(sequence, events);
-                events.push(Event::Done { id: sequence.id, reason: StopReason::Length });
+                let id = sequence.id;
+                events.push(Event::Done { id, reason: StopReason::Length, stop: None });
                 self.release(slot);
             }
         }

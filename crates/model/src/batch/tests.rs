@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::Source;
-use crate::request::StopReason;
+use crate::request::{LogprobsOf, StopReason};
 use crate::sampling::Sampling;
 use crate::testing::fixture;
 
@@ -50,7 +50,7 @@ impl Outcomes {
                     assert_eq!(outcome.ended, None);
                     outcome.tokens.push(((token, logprob.to_bits()), bits));
                 }
-                Event::Done { id, reason } => self.0.get_mut(&id).unwrap().ended = Some(reason),
+                Event::Done { id, reason, .. } => self.0.get_mut(&id).unwrap().ended = Some(reason),
                 Event::Failed { id, .. } => self.0.entry(id).or_default().failed = true,
             }
         }
@@ -100,6 +100,10 @@ impl Dice {
             sampling,
             stop_tokens: vec![self.below(vocab) as u32],
             logprobs: Some(self.below(4)),
+            logprobs_of: match (self.below(3), temperature > 0.0) {
+                (0, true) => LogprobsOf::Temperature,
+                _ => LogprobsOf::Model,
+            },
             prompt_logprobs: (self.below(4) == 0).then(|| self.below(150)),
         }
     }

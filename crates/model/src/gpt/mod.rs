@@ -95,6 +95,19 @@ impl Model {
         Ok(Self { device: device.clone(), outline, weights, adapter })
     }
 
+    /// A model of weights that are in memory, beside those of the adapter if one is given.
+    pub(crate) fn of_weights(
+        device: &Device,
+        outline: Outline,
+        weights: Weights,
+        adapter: Option<&Adapter>,
+    ) -> Result<Self, Error> {
+        let serve =
+            |adapter| ServedAdapter::new(device, outline.config(), &weights.blocks, adapter);
+        let adapter = adapter.map(serve).transpose()?;
+        Ok(Self { device: device.clone(), outline, weights, adapter })
+    }
+
     /// The model's shape.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -158,7 +171,7 @@ impl Model {
         let (norm, epsilon) = (&self.weights.final_norm, self.config().norm_epsilon);
         w.normed.resize_rows(wanted.len());
         rms_norm::forward(device, &mut w.normed, &w.last, norm, epsilon);
-        let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
+        let head = self.weights.head.as_deref().unwrap_or(&self.weights.embedding);
         matmul::forward(device, &mut w.logits, &w.normed, head, None, Store::Overwrite);
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use engine::ops::{draw, log_softmax};
 use engine::{Device, random};
 
-use crate::request::TokenLogprob;
+use crate::request::{LogprobsOf, SequenceRequest, TokenLogprob};
 use crate::sampling::Sampling;
 use select::Candidate;
 
@@ -23,7 +23,7 @@ const LOGIT_MAX: f32 = 1e30;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Choice {
     pub token: u32,
-    /// Under the model's own distribution; 0 unless asked for.
+    /// 0 unless asked for.
     pub logprob: f32,
     /// The most probable tokens under the same distribution, best first.
     pub alternatives: Vec<(u32, f32)>,
@@ -45,19 +45,30 @@ pub(crate) struct Scratch {
 pub(crate) struct Sampler {
     sampling: Sampling,
     alternatives: Option<usize>,
+    logprobs_of: LogprobsOf,
     /// Every token of prompt and completion with its occurrences in the completion, if a penalty
     /// needs them.
     seen: BTreeMap<u32, u16>,
 }
 
 impl Sampler {
-    pub(crate) fn new(sampling: Sampling, alternatives: Option<usize>, prompt: &[u32]) -> Self {
+    pub(crate) fn new(request: &SequenceRequest) -> Self {
+        let sampling = request.sampling.clone();
         let seen = if sampling.counts_tokens() {
-            prompt.iter().map(|token| (*token, 0)).collect()
+            request.prompt.iter().map(|token| (*token, 0)).collect()
         } else {
             BTreeMap::new()
         };
-        Self { sampling, alternatives, seen }
+        let (alternatives, logprobs_of) = (request.logprobs, request.logprobs_of);
+        Self { sampling, alternatives, logprobs_of, seen }
+    }
+
+    /// What logits are divided by before their log-probabilities are told.
+    pub(crate) fn logprobs_temperature(&self) -> f32 {
+        match self.logprobs_of {
+            LogprobsOf::Model => 1.0,
+            LogprobsOf::Temperature => self.sampling.temperature,
+        }
     }
 
     /// Remembers a token of the completion.
@@ -92,7 +103,7 @@ impl Sampler {
             return Some(Choice { token, logprob: 0.0, alternatives: Vec::new() });
         };
         let TokenLogprob { logprob, alternatives, .. } =
-            finite_logprob(device, logits, token, count, scratch);
+            finite_logprob(device, logits, (token, self.logprobs_temperature(), count), scratch);
         Some(Choice { token, logprob, alternatives })
     }
 
@@ -200,26 +211,25 @@ fn keep_nucleus(
     candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
 }
 
-/// The log-probability of `token` and the best alternatives; `None` if the logits are not finite.
+/// The log-probability of a token at a temperature, and so many of the best alternatives; `None` if
+/// the logits are not finite.
 pub(crate) fn logprob(
     device: &Device,
     logits: &[f32],
-    token: u32,
-    alternatives: usize,
+    asked: (u32, f32, usize),
     scratch: &mut Scratch,
 ) -> Option<TokenLogprob> {
     select::finite_peak(logits)?;
-    Some(finite_logprob(device, logits, token, alternatives, scratch))
+    Some(finite_logprob(device, logits, asked, scratch))
 }
 
 fn finite_logprob(
     device: &Device,
     logits: &[f32],
-    token: u32,
-    alternatives: usize,
+    (token, temperature, alternatives): (u32, f32, usize),
     scratch: &mut Scratch,
 ) -> TokenLogprob {
-    let all = log_softmax::row(device, logits, 1.0);
+    let all = log_softmax::row(device, logits, temperature);
     select::top(logits, alternatives, &mut scratch.candidates);
     let best = scratch.candidates.iter().map(|c| (c.token, all.logprob(c.logit)));
     TokenLogprob {

@@ -10,8 +10,13 @@ fn device() -> Device {
     Device::cpu(&DeviceOptions { threads: std::num::NonZeroUsize::new(1), kernels: None }).unwrap()
 }
 
+fn of(sampling: &Sampling, logprobs: Option<usize>, prompt: &[u32]) -> Sampler {
+    let (sampling, prompt) = (sampling.clone(), prompt.to_vec());
+    Sampler::new(&SequenceRequest { sampling, prompt, logprobs, ..SequenceRequest::default() })
+}
+
 fn choose(sampling: &Sampling, logits: &[f32], position: usize) -> Option<u32> {
-    let sampler = Sampler::new(sampling.clone(), None, &[]);
+    let sampler = of(sampling, None, &[]);
     let choice = sampler.choose(&device(), logits, position, &mut Scratch::default());
     choice.map(|choice| choice.token)
 }
@@ -146,7 +151,7 @@ fn values_that_are_not_finite_are_noticed_wherever_they_are() {
             logits[place] = broken;
             assert_eq!(choose(&Sampling::greedy(), &logits, 0), None, "{broken} at {place}");
             assert_eq!(choose(&Sampling::default(), &logits, 0), None, "{broken} at {place}");
-            let logprob = logprob(&device(), &logits, 3, 2, &mut Scratch::default());
+            let logprob = logprob(&device(), &logits, (3, 1.0, 2), &mut Scratch::default());
             assert_eq!(logprob, None, "{broken} at {place}");
         }
     }
@@ -161,7 +166,7 @@ fn penalties_and_bias_change_the_choice_but_not_the_logprobs() {
         logit_bias: vec![(3, -100.0)],
         ..Sampling::greedy()
     };
-    let mut sampler = Sampler::new(sampling, Some(2), &[0]);
+    let mut sampler = of(&sampling, Some(2), &[0]);
     sampler.accept(1);
     sampler.accept(1);
     let logits = [3.0, 2.0, -1.0, 2.9, 1.4];
@@ -180,9 +185,26 @@ fn penalties_and_bias_change_the_choice_but_not_the_logprobs() {
 }
 
 #[test]
+fn logprobs_may_be_those_of_the_temperature() {
+    let sampling = Sampling { temperature: 0.5, ..Sampling::default() };
+    let request = SequenceRequest {
+        sampling,
+        logprobs: Some(1),
+        logprobs_of: LogprobsOf::Temperature,
+        ..SequenceRequest::default()
+    };
+    let logits = [1.0, 0.25, -0.5];
+    let choice = Sampler::new(&request).choose(&device(), &logits, 7, &mut Scratch::default());
+    let choice = choice.unwrap();
+    let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) / 0.5).exp()).sum();
+    let expected = f64::from(logits[choice.token as usize]) / 0.5 - sum.ln();
+    assert!((f64::from(choice.logprob) - expected).abs() < 1e-6, "{choice:?} {expected}");
+}
+
+#[test]
 fn edited_logits_stay_finite() {
     let sampling = Sampling { repetition_penalty: 0.01, ..Sampling::greedy() };
-    let sampler = Sampler::new(sampling, None, &[0, 1, 2]);
+    let sampler = of(&sampling, None, &[0, 1, 2]);
     let mut edited = Vec::new();
     sampler.edit(&[3e38, -3e38, 20.0, 10.0], &mut edited);
     assert_eq!(edited, [1e30, -1e30, 2000.0, 10.0]);

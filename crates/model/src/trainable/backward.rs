@@ -10,12 +10,12 @@ use crate::adapter::PRODUCTS;
 
 use super::adapted::Learning;
 use super::parameters::{BlockPlaces, LinearPlaces};
-use super::{Activations, Copies, MicroBatch, Trainable, backward_copy, cache_shape};
+use super::{Activations, Copies, Documents, Trainable, backward_copy, cache_shape};
 
 impl Trainable {
     /// Adds the gradients of all weights that learn but the head's; `activations.d_normed` holds that of the
     /// last norm's output.
-    pub(super) fn backward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
+    pub(super) fn backward(&mut self, batch: Documents<'_>, rows: &[AttentionRow<'_>]) {
         let norm = self.places.final_norm;
         let (mut gradients, a) = self.split(self.config.layers);
         let d_stream = (&mut a.d_stream, Store::Overwrite);

@@ -2,12 +2,15 @@
 
 use engine::ops::attention::{self, AttentionRow};
 use engine::ops::matmul::{self, Store};
-use engine::ops::{cross_entropy, embedding, rms_norm, rope, swiglu};
+use engine::ops::{embedding, rms_norm, rope, swiglu};
 use engine::{Device, Tensor};
 
 use super::adapted::Learning;
+use super::heads::Lesson;
 use super::parameters::LinearPlaces;
-use super::{Copies, LOGIT_ROWS, Losses, MicroBatch, Trainable, backward_copy, forward_copy};
+use super::{
+    Copies, Documents, Losses, MicroBatch, Prediction, ScalarHead, Slopes, Trainable, forward_copy,
+};
 
 impl Trainable {
     /// The losses of a micro-batch.
@@ -18,26 +21,117 @@ impl Trainable {
     /// or a position does not follow the one before it in its document.
     pub fn losses(&mut self, batch: &MicroBatch<'_>) -> Losses {
         let pages = self.lay_out(batch.positions);
-        self.forward(batch, &rows_of(batch.positions, &pages));
-        self.head(batch, false)
+        self.forward(batch.documents(), &rows_of(batch.positions, &pages));
+        self.predict(batch, Lesson::Nothing)
+    }
+
+    /// As [`Self::losses`], of the model beside which an adapter learns.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::losses`].
+    pub fn losses_without_adapter(&mut self, batch: &MicroBatch<'_>) -> Losses {
+        let learning = self.learning.take();
+        let losses = self.losses(batch);
+        self.learning = learning;
+        losses
     }
 
     /// The losses of a micro-batch; their gradient is added to that of every weight that learns.
     ///
     /// # Panics
     ///
-    /// As [`Self::losses`].
+    /// As [`Self::losses`], and where the model is frozen.
     pub fn accumulate(&mut self, batch: &MicroBatch<'_>) -> Losses {
+        self.check_learns();
         let pages = self.lay_out(batch.positions);
         let rows = rows_of(batch.positions, &pages);
-        self.forward(batch, &rows);
-        let losses = self.head(batch, true);
-        self.backward(batch, &rows);
+        self.forward(batch.documents(), &rows);
+        let losses = self.predict(batch, Lesson::Weights);
+        self.backward(batch.documents(), &rows);
         losses
     }
 
+    /// Adds the gradient of a loss that is a function of what is predicted at each token: `lesson`
+    /// gets the predictions of the tokens whose weight is not 0, in their order, and answers with
+    /// the loss's derivatives, which are taken as they are. With a scalar head, it reads the same
+    /// last norm's output as the head of the vocabulary, and learns with the model.
+    ///
+    /// The losses returned are those of [`Self::losses`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::accumulate`], and for a scalar head of another width.
+    pub fn accumulate_weighed(
+        &mut self,
+        batch: &MicroBatch<'_>,
+        scalar_head: Option<&mut ScalarHead>,
+        lesson: &mut dyn FnMut(Prediction) -> Slopes,
+    ) -> Losses {
+        self.check_learns();
+        let pages = self.lay_out(batch.positions);
+        let rows = rows_of(batch.positions, &pages);
+        self.forward(batch.documents(), &rows);
+        let losses = self.predict(batch, Lesson::Slopes { scalar_head, slopes: lesson });
+        self.backward(batch.documents(), &rows);
+        losses
+    }
+
+    /// What a scalar head says at each token.
+    ///
+    /// # Shapes
+    ///
+    /// - returns `[documents.tokens.len()]`
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::losses`], and for a head of another width.
+    pub fn outputs(&mut self, documents: Documents<'_>, scalar_head: &ScalarHead) -> Vec<f32> {
+        let pages = self.lay_out(documents.positions);
+        self.forward(documents, &rows_of(documents.positions, &pages));
+        self.normalize_stream();
+        scalar_head.outputs(&self.device, &self.activations.normed)
+    }
+
+    /// What a scalar head says at each token; the gradient of a loss that is a function of all that
+    /// is added to those of the head and of every weight that learns.
+    ///
+    /// # Shapes
+    ///
+    /// - `slopes`: gets the outputs, returns the loss's derivative with respect to each; both
+    ///   `[documents.tokens.len()]`
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::outputs`], if there are not as many slopes as tokens, and where the model is frozen.
+    pub fn accumulate_outputs(
+        &mut self,
+        documents: Documents<'_>,
+        scalar_head: &mut ScalarHead,
+        slopes: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Vec<f32> {
+        self.check_learns();
+        let pages = self.lay_out(documents.positions);
+        let rows = rows_of(documents.positions, &pages);
+        self.forward(documents, &rows);
+        self.normalize_stream();
+        let a = &mut self.activations;
+        let outputs = scalar_head.outputs(&self.device, &a.normed);
+        a.d_normed.clear(&self.device);
+        scalar_head.accumulate(&self.device, &mut a.d_normed, &slopes(&outputs), &a.normed);
+        self.backward(documents, &rows);
+        outputs
+    }
+
+    fn check_learns(&self) {
+        assert!(
+            self.learning.is_some() || !self.gradients.is_empty(),
+            "a frozen model learns nothing"
+        );
+    }
+
     /// Runs all layers; `activations.stream` is the end of the residual stream.
-    fn forward(&mut self, batch: &MicroBatch<'_>, rows: &[AttentionRow<'_>]) {
+    fn forward(&mut self, batch: Documents<'_>, rows: &[AttentionRow<'_>]) {
         assert_eq!(batch.tokens.len(), rows.len(), "tokens and positions");
         self.activations.resize(rows.len());
         let (stream, table) = (&mut self.activations.stream, &self.weights[self.places.embedding]);
@@ -101,56 +195,6 @@ impl Trainable {
         };
         let a = &mut self.activations;
         linear.forward(&mut a.stream, &a.hidden, down, Store::Add);
-    }
-
-    /// The losses, a few rows at a time; with `learns` the gradients of the head and of the last
-    /// norm's output, which goes to `d_normed`.
-    fn head(&mut self, batch: &MicroBatch<'_>, learns: bool) -> Losses {
-        let rows = batch.tokens.len();
-        assert_eq!((batch.targets.len(), batch.weights.len()), (rows, rows), "targets of tokens");
-        let (device, precision) = (&self.device, self.precision);
-        let norm = &self.weights[self.places.final_norm];
-        let head = forward_copy(&self.copies, self.places.head);
-        let head_across = backward_copy(&self.copies, self.places.head);
-        let mut d_head = self.gradients.get_mut(self.places.head);
-        let a = &mut self.activations;
-        rms_norm::forward(device, &mut a.normed, &a.stream, norm, self.config.norm_epsilon);
-        let mut losses = Losses { losses: vec![0.0; rows], logprobs: vec![0.0; rows] };
-        for first in (0..rows).step_by(LOGIT_ROWS) {
-            let own = first..rows.min(first + LOGIT_ROWS);
-            for tensor in [&mut a.last, &mut a.d_last, &mut a.logits] {
-                tensor.resize_rows(own.len());
-            }
-            for (place, row) in own.clone().enumerate() {
-                a.last.copy_row(place, &a.normed, row);
-            }
-            matmul::forward(device, &mut a.logits, &a.last, head, None, Store::Overwrite);
-            let targets = cross_entropy::Targets {
-                tokens: &batch.targets[own.clone()],
-                weights: &batch.weights[own.clone()],
-                scale: batch.scale,
-                temperature: 1.0,
-            };
-            let results = cross_entropy::Results {
-                losses: &mut losses.losses[own.clone()],
-                logprobs: &mut losses.logprobs[own.clone()],
-                entropies: None,
-            };
-            if !learns {
-                cross_entropy::forward(device, &a.logits, &targets, results);
-                continue;
-            }
-            cross_entropy::forward_backward(device, &mut a.logits, &targets, results);
-            if let Some(d_head) = &mut d_head {
-                matmul::add_weight_gradient(device, d_head, &a.logits, &a.last, precision);
-            }
-            let (d_last, store) = (&mut a.d_last, Store::Overwrite);
-            matmul::forward(device, d_last, &a.logits, head_across, None, store);
-            for (place, row) in own.enumerate() {
-                a.d_normed.copy_row(row, &a.d_last, place);
-            }
-        }
-        losses
     }
 }
 

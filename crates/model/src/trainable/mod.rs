@@ -22,9 +22,14 @@ mod adapted;
 mod backward;
 mod files;
 mod forward;
+mod heads;
 mod parameters;
+mod scalar_head;
+mod served;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use engine::ops::attention::{CacheShape, CacheType, KvCache, PAGE_TOKENS};
 use engine::ops::matmul::Precision;
@@ -39,6 +44,7 @@ use self::adapted::Learning;
 pub(crate) use self::parameters::SERIES_BITS;
 use self::parameters::{BlockPlaces, Places};
 pub use self::parameters::{Parameter, ParameterKind};
+pub use self::scalar_head::ScalarHead;
 
 /// Rows of logits that exist at once, an even number, as bf16 asks for. Fewer would read the head's
 /// weights and gradient more often; more would not stay in a core's cache where vocabularies are small.
@@ -61,6 +67,46 @@ pub struct MicroBatch<'a> {
     /// What all weights are multiplied with: 1 over their sum in the whole step, so that the losses
     /// of its micro-batches add up to the mean.
     pub scale: f32,
+    /// What logits are divided by; 1 leaves the model's own distribution.
+    pub temperature: f32,
+}
+
+impl<'a> MicroBatch<'a> {
+    /// What is read of it.
+    fn documents(&self) -> Documents<'a> {
+        Documents { tokens: self.tokens, positions: self.positions }
+    }
+}
+
+/// Tokens that are only read: whole documents, or their first tokens, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Documents<'a> {
+    /// What the model reads.
+    pub tokens: &'a [u32],
+    /// Each token's place in its document; a document begins where this is 0.
+    pub positions: &'a [u32],
+}
+
+/// What was predicted at one token of a micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The token's place in the micro-batch.
+    pub row: usize,
+    /// The log-probability of the target at the micro-batch's temperature, natural logarithm.
+    pub logprob: f32,
+    /// `-Σ p log p` of the whole distribution.
+    pub entropy: f32,
+    /// What the scalar head says; 0 without one.
+    pub output: f32,
+}
+
+/// The derivatives of a loss with respect to what was predicted at one token.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Slopes {
+    /// With respect to [`Prediction::logprob`].
+    pub logprob: f32,
+    /// With respect to [`Prediction::output`].
+    pub output: f32,
 }
 
 /// What was computed of each token of a micro-batch.
@@ -119,8 +165,8 @@ impl Lookups {
 /// A matrix as products read it.
 #[derive(Debug)]
 struct Copies {
-    /// `[out, in]`, for the layer itself.
-    forward: Matrix,
+    /// `[out, in]`, for the layer itself; lent to models that are served meanwhile.
+    forward: Arc<Matrix>,
     /// `[in, out]`, for the gradient of its input; none where it is made again on the way back.
     backward: Option<Matrix>,
 }
@@ -128,13 +174,14 @@ struct Copies {
 impl Copies {
     /// Copies of zeros of a matrix `[rows, columns]`.
     fn zeros(dtype: Dtype, [rows, columns]: [usize; 2]) -> Result<Self, Error> {
-        let forward = Matrix::zeros(dtype, rows, columns)?;
+        let forward = Arc::new(Matrix::zeros(dtype, rows, columns)?);
         Ok(Self { forward, backward: Some(Matrix::zeros(dtype, columns, rows)?) })
     }
 
     /// Takes the values of a weight.
     fn write(&mut self, device: &Device, weight: &Tensor) {
-        self.forward.write(device, weight, Order::Rows);
+        // A model that is still served keeps the weights that it was made of.
+        Arc::make_mut(&mut self.forward).write(device, weight, Order::Rows);
         if let Some(backward) = &mut self.backward {
             backward.write(device, weight, Order::Columns);
         }
@@ -147,7 +194,7 @@ impl Copies {
 }
 
 /// The copy of a matrix or the head for the layer itself.
-fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Matrix {
+fn forward_copy(copies: &[Option<Copies>], place: usize) -> &Arc<Matrix> {
     &copies[place].as_ref().expect("what is multiplied has copies").forward
 }
 
@@ -330,6 +377,29 @@ impl Trainable {
         if self.config.rope.pairing != Pairing::Halves {
             return Err(Error::OtherAdapter);
         }
+        self.drop_what_learns();
+        self.learning = Some(Learning::new(&self.device, adapter, self.precision)?);
+        Ok(self)
+    }
+
+    /// The same model, which does not learn any more: no gradients, and of the weights only what is
+    /// read. Its activations take the memory of one layer.
+    ///
+    /// # Panics
+    ///
+    /// Panics where an adapter learns: [`Self::losses_without_adapter`] is what it was before.
+    #[must_use]
+    pub fn frozen(mut self) -> Self {
+        assert!(self.learning.is_none(), "an adapter's model is frozen already");
+        self.drop_what_learns();
+        self.copies.iter_mut().flatten().for_each(|copies| copies.backward = None);
+        self.recomputes = true;
+        self.activations = Activations::new(&self.device, &self.config, 1);
+        self
+    }
+
+    /// Drops the gradients of the model's own weights, and the matrices that products have copies of.
+    fn drop_what_learns(&mut self) {
         self.gradients = Vec::new();
         self.lookups = None;
         for (place, (weight, copies)) in self.weights.iter_mut().zip(&self.copies).enumerate() {
@@ -337,8 +407,6 @@ impl Trainable {
                 *weight = Tensor::zeros(&self.device, 0, weight.columns());
             }
         }
-        self.learning = Some(Learning::new(&self.device, adapter, self.precision)?);
-        Ok(self)
     }
 
     /// Keeps only the input of each layer, and computes the rest of a layer again on the way back:
@@ -369,6 +437,12 @@ impl Trainable {
             }
         }
         Ok(self)
+    }
+
+    /// Where arithmetic runs.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The adapter that learns, if one does.

@@ -12,11 +12,16 @@ use engine::ops::log_softmax;
 use engine::ops::matmul::Precision;
 use engine::{Device, DeviceOptions, Dtype, KernelPath, dtype};
 
-use super::{Losses, MicroBatch, Parameter, ParameterKind, Trainable};
+use super::{
+    Losses, MicroBatch, Parameter, ParameterKind, Prediction, ScalarHead, Slopes, Trainable,
+};
 use crate::adapter::{Adapter, AdapterOptions, Target};
+use crate::batch::{Batch, BatchOptions};
 use crate::checkpoint::Source;
 use crate::config::Config;
 use crate::gpt::{Adapted, Model};
+use crate::request::{Event, LogprobsOf, SequenceRequest};
+use crate::sampling::Sampling;
 
 /// A small model of each family, as in its `config.json`.
 fn config_json(architecture: &str) -> String {
@@ -74,6 +79,7 @@ impl Text {
             targets: &self.targets[rows.clone()],
             weights: &self.weights[rows],
             scale: 1.0 / 64.0,
+            temperature: 1.0,
         }
     }
 
@@ -425,6 +431,224 @@ fn served_logprobs_beside_an_adapter_are_those_of_training() {
             assert_served(&device, &mut trained, &served, &format!("{family} {path}"));
         }
     }
+}
+
+/// Samples from a model as it is now: each sequence's prompt with its completion, the stop token
+/// included, and the log-probabilities told while decoding.
+fn sample(trained: &Trainable, temperature: f32) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let options =
+        BatchOptions { slots: 3, context_tokens: 96, prefill_chunk: 5, ..BatchOptions::default() };
+    let mut batch = Batch::new(Arc::new(trained.served().unwrap()), options).unwrap();
+    let mut sequences = BTreeMap::new();
+    for seed in 0..3 {
+        let prompt = vec![3, 1, 4, 1, 5 + seed];
+        let request = SequenceRequest {
+            prompt: prompt.clone(),
+            max_tokens: 70,
+            sampling: Sampling { temperature, seed: seed.into(), ..Sampling::default() },
+            stop_tokens: vec![9],
+            logprobs: Some(0),
+            logprobs_of: LogprobsOf::Temperature,
+            ..SequenceRequest::default()
+        };
+        sequences.insert(batch.add(request).unwrap(), (prompt, Vec::new()));
+    }
+    while !batch.is_idle() {
+        for event in batch.step().unwrap() {
+            let (id, token, logprob) = match event {
+                Event::Token { id, token, logprob, .. } => (id, token, logprob),
+                Event::Done { id, stop: Some(stop), .. } => (id, stop.token, stop.logprob),
+                _ => continue,
+            };
+            let (tokens, logprobs) = sequences.get_mut(&id).unwrap();
+            tokens.push(token);
+            logprobs.push(logprob);
+        }
+    }
+    sequences.into_values().collect()
+}
+
+#[test]
+fn decoded_logprobs_are_those_of_training() {
+    for family in FAMILIES {
+        for path in paths().chain([KernelPath::Reference]) {
+            for precision in [Precision::F32, Precision::Bf16] {
+                for make in [model, adapted] {
+                    let device = device(path, 2);
+                    let mut trained = make(&device, family, precision);
+                    for (tokens, decoded) in sample(&trained, 0.7) {
+                        let first = tokens.len() - decoded.len();
+                        let text = MicroBatch {
+                            tokens: &tokens[..tokens.len() - 1],
+                            positions: &(0..).take(tokens.len() - 1).collect::<Vec<u32>>(),
+                            targets: &tokens[1..],
+                            weights: &vec![1.0; tokens.len() - 1],
+                            scale: 1.0,
+                            temperature: 0.7,
+                        };
+                        let logprobs = trained.losses(&text).logprobs;
+                        let bits = |logprobs: &[f32]| -> Vec<u32> {
+                            logprobs.iter().map(|logprob| logprob.to_bits()).collect()
+                        };
+                        let same = bits(&logprobs[first - 1..]) == bits(&decoded);
+                        assert!(same, "{family} {path} {precision:?} {}", decoded.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_served_model_stays_as_it_was_made() {
+    let device = device(KernelPath::best(), 2);
+    let mut trained = model(&device, "LlamaForCausalLM", Precision::F32);
+    let served = trained.served().unwrap();
+    let logits = |served: &Model| {
+        let mut all = Vec::new();
+        served.read_logits(&[1, 2, 3], &mut |_, logits| all.extend_from_slice(logits)).unwrap();
+        all
+    };
+    let before = logits(&served);
+    let (weights, _) = trained.weights_and_gradients();
+    weights.iter_mut().for_each(|weight| weight.scale(&device, 0.5));
+    trained.refresh();
+    assert_eq!(logits(&served), before);
+    assert_ne!(logits(&trained.served().unwrap()), before);
+}
+
+/// A loss of everything that is predicted, and its derivatives.
+fn loss_of(prediction: Prediction) -> (f64, Slopes) {
+    let Prediction { logprob, output, row, .. } = prediction;
+    let (logprob, output) = (f64::from(logprob), f64::from(output));
+    let factor = 0.125 / (1.0 + row as f64);
+    let loss = factor * (logprob * logprob + output * output * output);
+    let slopes = [2.0 * factor * logprob, 3.0 * factor * output * output];
+    #[expect(clippy::cast_possible_truncation, reason = "slopes are f32")]
+    let [logprob, output] = slopes.map(|slope| slope as f32);
+    (loss, Slopes { logprob, output })
+}
+
+/// The loss of [`loss_of`] over all tokens that count.
+fn weighed_loss(model: &mut Trainable, head: &mut ScalarHead, text: &Text) -> f64 {
+    let mut loss = 0.0;
+    let batch = MicroBatch { temperature: 0.75, ..text.all() };
+    let losses = model.accumulate_weighed(&batch, Some(head), &mut |prediction| {
+        let (own, slopes) = loss_of(prediction);
+        loss += own;
+        slopes
+    });
+    let expected = model.losses(&batch);
+    assert!(losses == expected, "the losses are those of the targets");
+    loss
+}
+
+/// A slope of the loss against the gradient of one value, changed by `change`.
+#[track_caller]
+fn assert_slope(gradient: f32, mut at: impl FnMut(f32) -> f64, what: &str) {
+    let step = 1.0 / 128.0;
+    let slope = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step)))
+        / (12.0 * f64::from(step));
+    let close = (f64::from(gradient) - slope).abs() <= 2e-4 + 2e-3 * slope.abs();
+    assert!(close, "{what}: {gradient}, slope {slope}");
+}
+
+#[test]
+fn a_loss_of_predictions_and_outputs_has_its_slopes() {
+    let device = device(KernelPath::Reference, 1);
+    let text = Text::new(&[7, 1, 5]);
+    for make in [model, adapted] {
+        let mut model = make(&device, "Qwen3ForCausalLM", Precision::F32);
+        let mut head = ScalarHead::new(&device, 24, 5);
+        let _ = weighed_loss(&mut model, &mut head, &text);
+        let gradients: Vec<Vec<f32>> = model.gradients().iter().map(|g| g.to_vec()).collect();
+        let d_head = head.weight_and_gradient().1.to_vec();
+        for index in [0, 11, 23] {
+            let at = |step: f32| {
+                let mut values = head.weight().to_vec();
+                values[index] += step;
+                let mut moved = ScalarHead::with_weight(&device, &values, 0.0);
+                weighed_loss(&mut model, &mut moved, &text)
+            };
+            assert_slope(d_head[index], at, "scalar head");
+        }
+        for (place, gradient) in gradients.iter().enumerate() {
+            let columns = model.weights()[place].columns();
+            let index = gradient.len() / 2;
+            let (row, column) = (index / columns, index % columns);
+            if is_beside_blocks(&model.parameters()[place], [row, column]) {
+                continue;
+            }
+            let name = model.parameters()[place].parts[0].0.clone();
+            let at = |step: f32| {
+                let mut before = vec![0.0; columns];
+                model.weights()[place].download_row(row, &mut before);
+                let mut values = before.clone();
+                values[column] += step;
+                model.weights_and_gradients().0[place].upload(row, &values);
+                model.refresh();
+                let loss = weighed_loss(&mut model, &mut head, &text);
+                model.weights_and_gradients().0[place].upload(row, &before);
+                model.refresh();
+                loss
+            };
+            assert_slope(gradient[index], at, &name);
+        }
+    }
+}
+
+#[test]
+fn outputs_alone_have_the_same_gradient_as_beside_predictions() {
+    let text = Text::new(&[30, 2, 65]);
+    for path in paths() {
+        let device = device(path, 2);
+        let documents = text.all().documents();
+        let all = MicroBatch { weights: &[1.0; 97], ..text.all() };
+        for make in [model, adapted] {
+            let slope = |output: f32| 0.5 * output - 1.0;
+            let mut model = make(&device, "Qwen2ForCausalLM", Precision::Bf16);
+            let mut head = ScalarHead::new(&device, 24, 5);
+            let mut outputs = Vec::new();
+            let _ = model.accumulate_weighed(&all, Some(&mut head), &mut |prediction| {
+                outputs.push(prediction.output);
+                Slopes { logprob: 0.0, output: slope(prediction.output) }
+            });
+            let gradients = |model: &mut Trainable, head: &mut ScalarHead| {
+                let own: Vec<f32> = model.gradients().iter().flat_map(|g| g.to_vec()).collect();
+                (own, head.weight_and_gradient().1.to_vec())
+            };
+            let expected = gradients(&mut model, &mut head);
+            assert!(expected.0.iter().any(|&gradient| gradient != 0.0));
+            model.clear_gradients();
+            head.clear_gradient(&device);
+            let found = model.accumulate_outputs(documents, &mut head, |outputs| {
+                outputs.iter().map(|&output| slope(output)).collect()
+            });
+            assert_eq!(found, outputs, "{path}");
+            assert_eq!(model.outputs(documents, &head), outputs, "{path}");
+            assert!(gradients(&mut model, &mut head) == expected, "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_does_not_learn_reads_the_same() {
+    let device = device(KernelPath::best(), 2);
+    let text = Text::new(&[30, 2, 65]);
+    let mut model = model(&device, "Qwen3ForCausalLM", Precision::Bf16);
+    let expected = model.losses(&text.all());
+    let mut adapted = adapted(&device, "Qwen3ForCausalLM", Precision::Bf16);
+    assert!(adapted.losses(&text.all()) != expected);
+    assert!(adapted.losses_without_adapter(&text.all()) == expected);
+    assert!(model.frozen().losses(&text.all()) == expected);
+}
+
+#[test]
+#[should_panic(expected = "a frozen model")]
+fn a_model_that_does_not_learn_has_no_way_back() {
+    let device = device(KernelPath::best(), 1);
+    let mut model = model(&device, "LlamaForCausalLM", Precision::F32).frozen();
+    let _ = model.accumulate(&Text::new(&[3]).all());
 }
 
 #[test]

@@ -195,6 +195,7 @@ impl<'a> Part<'a> {
             targets: &self.batch.targets[self.range.clone()],
             weights: &self.weights,
             scale,
+            temperature: 1.0,
         }
     }
 }

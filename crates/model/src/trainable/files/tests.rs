@@ -32,8 +32,14 @@ fn learning(model: &mut Trainable, text: &[u32]) -> Vec<f32> {
     let (tokens, targets) = (&text[..text.len() - 1], &text[1..]);
     let positions: Vec<u32> = (0..).take(tokens.len()).collect();
     let weights = vec![1.0; tokens.len()];
-    let batch =
-        MicroBatch { tokens, targets, positions: &positions, weights: &weights, scale: 1.0 };
+    let batch = MicroBatch {
+        tokens,
+        targets,
+        positions: &positions,
+        weights: &weights,
+        scale: 1.0,
+        temperature: 1.0,
+    };
     model.losses(&batch).logprobs
 }
 

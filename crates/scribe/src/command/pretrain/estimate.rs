@@ -98,6 +98,7 @@ pub(in crate::command) fn probe(
         targets: &tokens,
         weights: &weights,
         scale: 1.0,
+        temperature: 1.0,
     };
     let mut optimizer = Optimizer::new(device, &model, &recipe.pretrain);
     // The first time takes memory and warms caches.
