@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+/// The file of the optimizer's state.
+pub(crate) const STATE_FILE: &str = "optimizer.safetensors";
 /// The file of [`Progress`].
 const PROGRESS_FILE: &str = "progress.json";
 /// The version of its form.

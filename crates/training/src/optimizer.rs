@@ -1,38 +1,61 @@
-//! All weights of a model and how they follow their gradients.
+//! Weights and how they follow their gradients.
+
+use std::path::Path;
 
 use artifacts::folder::NewFolder;
 use engine::ops::adamw::{self, AdamWOptions, AdamWState, EpsilonForm};
 use engine::ops::muon::{self, Momentum, MuonOptions, MuonScale, MuonState};
 use engine::{Device, Tensor};
-use model::trainable::{Parameter, ParameterKind, Trainable};
+use model::trainable::{Parameter, ParameterKind};
 
 use crate::Error;
 use crate::checkpoint::{Named, read_tensors, write_tensors};
 use crate::recipe::{OptimizerKind, StageRecipe};
 
-/// The file of the state in a checkpoint.
-const STATE_FILE: &str = "optimizer.safetensors";
-
 /// Memory of the mean of gradients under Muon.
 const MUON_MOMENTUM: f64 = 0.95;
 
-/// The state of an optimizer for every weight of a model.
+/// The state of an optimizer for every weight of a model or a head.
 #[derive(Debug)]
 pub struct Optimizer {
     device: Device,
-    options: Options,
+    options: OptimizerOptions,
     states: Vec<State>,
 }
 
 /// What does not change over a run.
-#[derive(Debug, Clone, Copy)]
-struct Options {
-    weight_decay: f64,
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimizerOptions {
+    /// How weights follow their gradients.
+    pub kind: OptimizerKind,
+    /// Share of a matrix, times the rate, that goes in each step.
+    pub weight_decay: f64,
+    /// Memory of the mean of gradients.
+    pub beta1: f64,
+    /// Memory of the mean of their squares.
+    pub beta2: f64,
+    /// Keeps weights with tiny gradients from moving far.
+    pub epsilon: f64,
+    /// Where epsilon is added.
+    pub epsilon_form: EpsilonForm,
     /// The rate of matrices under Muon, as a multiple of the others'.
-    muon_share: f64,
+    pub muon_share: f64,
+}
+
+impl StageRecipe {
+    /// How the weights of the stage follow their gradients.
+    #[must_use]
+    pub fn optimizer_options(&self) -> OptimizerOptions {
+        OptimizerOptions {
+            kind: self.optimizer,
+            weight_decay: self.weight_decay,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            epsilon_form: EpsilonForm::AfterCorrection,
+            muon_share: self.muon_rate.unwrap_or(self.learning_rate) / self.learning_rate,
+        }
+    }
 }
 
 /// What is remembered of one weight's gradients.
@@ -45,25 +68,23 @@ enum State {
 impl Optimizer {
     /// Remembers nothing yet.
     #[must_use]
-    pub fn new(device: &Device, model: &Trainable, recipe: &StageRecipe) -> Self {
-        let states = model.parameters().iter();
-        let states = states.map(|parameter| State::new(device, parameter, recipe.optimizer));
-        let options = Options {
-            weight_decay: recipe.weight_decay,
-            beta1: recipe.beta1,
-            beta2: recipe.beta2,
-            epsilon: recipe.epsilon,
-            muon_share: recipe.muon_rate.unwrap_or(recipe.learning_rate) / recipe.learning_rate,
-        };
+    pub fn new(device: &Device, parameters: &[Parameter], options: OptimizerOptions) -> Self {
+        let states = parameters.iter();
+        let states = states.map(|parameter| State::new(device, parameter, options.kind));
         Self { device: device.clone(), options, states: states.collect() }
     }
 
-    /// Moves all weights by one step, counted from 1, and lets the model read them.
+    /// Moves all weights by one step, counted from 1.
     ///
     /// Gradients count `factor` times, which is what clipping leaves of them.
-    pub fn step(&mut self, model: &mut Trainable, step: u64, rate: f64, factor: f32) {
+    pub fn step(
+        &mut self,
+        (weights, gradients): (&mut [Tensor], &[Tensor]),
+        step: u64,
+        rate: f64,
+        factor: f32,
+    ) {
         let Self { device, options, states } = self;
-        let (weights, gradients) = model.weights_and_gradients();
         for ((weights, gradients), state) in weights.iter_mut().zip(gradients).zip(states) {
             match state {
                 State::AdamW { first_moments, second_moments, decays } => {
@@ -77,10 +98,9 @@ impl Optimizer {
                 }
             }
         }
-        model.refresh();
     }
 
-    /// Writes the state into a checkpoint.
+    /// Writes the state into a file of a checkpoint.
     ///
     /// # Errors
     ///
@@ -88,12 +108,13 @@ impl Optimizer {
     pub fn write(
         &self,
         folder: &mut NewFolder<'_>,
+        file: &str,
         parameters: &[Parameter],
     ) -> Result<(), artifacts::Error> {
         let named = self.states.iter().zip(parameters).flat_map(|(state, parameter)| {
             state.tensors().map(|(what, tensor)| Named { name: name(parameter, what), tensor })
         });
-        write_tensors(folder, STATE_FILE, &named.collect::<Vec<_>>())
+        write_tensors(folder, file, &named.collect::<Vec<_>>())
     }
 
     /// Reads the state back.
@@ -101,26 +122,22 @@ impl Optimizer {
     /// # Errors
     ///
     /// Where the file cannot be read, or was written of another model or optimizer.
-    pub fn read(
-        &mut self,
-        folder: &std::path::Path,
-        parameters: &[Parameter],
-    ) -> Result<(), Error> {
+    pub fn read(&mut self, path: &Path, parameters: &[Parameter]) -> Result<(), Error> {
         let named = self.states.iter_mut().zip(parameters).flat_map(|(state, parameter)| {
             state.tensors_mut().map(|(what, tensor)| (name(parameter, what), tensor))
         });
-        read_tensors(&folder.join(STATE_FILE), named)
+        read_tensors(path, named)
     }
 }
 
-impl Options {
+impl OptimizerOptions {
     fn adamw(&self, learning_rate: f64, decays: bool) -> AdamWOptions {
         AdamWOptions {
             learning_rate,
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
-            epsilon_form: EpsilonForm::AfterCorrection,
+            epsilon_form: self.epsilon_form,
             weight_decay: if decays { self.weight_decay } else { 0.0 },
         }
     }

@@ -9,7 +9,7 @@ use corpus::{Corpus, Loader, Packing};
 use engine::Device;
 use tokenizer::Tokenizer;
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Progress, STATE_FILE};
 use crate::learner::{Learner, Outcome};
 use crate::metrics::{MetricsLog, StepMetrics};
 use crate::schedule::Schedule;
@@ -312,7 +312,7 @@ impl Trainer {
             for (name, bytes) in tokenizer_files.iter() {
                 folder.write_bytes(name, bytes)?;
             }
-            learner.optimizer.write(folder, learner.model.parameters())?;
+            learner.optimizer.write(folder, STATE_FILE, learner.model.parameters())?;
             progress.write(folder)?;
             Ok::<(), Error>(())
         })?;

@@ -319,6 +319,7 @@ impl Shared {
             logprobs: request.logprobs,
             prompt_logprobs: (request.echo && request.logprobs.is_some()).then_some(0),
             prompt: request.prompt,
+            ..SequenceRequest::default()
         };
         match sequence.check(self.vocabulary, context_tokens) {
             Ok(()) => Ok((sequence, request.stop)),

@@ -9,7 +9,7 @@ use engine::ops::gradient_norm;
 use model::Adapter;
 use model::trainable::{MicroBatch, Trainable};
 
-use crate::checkpoint::digest_of;
+use crate::checkpoint::{STATE_FILE, digest_of};
 use crate::optimizer::Optimizer;
 use crate::{Begin, Error, Stage, TrainerOptions};
 
@@ -73,10 +73,11 @@ impl Learner {
         if stage.recipe.recompute {
             model = model.with_recomputed_layers()?;
         }
-        let mut optimizer = Optimizer::new(device, &model, &stage.recipe);
+        let moves = stage.recipe.optimizer_options();
+        let mut optimizer = Optimizer::new(device, model.parameters(), moves);
         if let Some(path) = checkpoint {
             check_shape(path, &model, &stage.begin)?;
-            optimizer.read(path, model.parameters())?;
+            optimizer.read(&path.join(STATE_FILE), model.parameters())?;
         }
         let micro_rows = micro_rows(options.micro_rows, stage.recipe.rows, stage.row_tokens);
         let clip = stage.recipe.clip;
@@ -97,7 +98,8 @@ impl Learner {
         let norm = gradient_norm::norm(&self.device, self.model.gradients());
         let factor = gradient_norm::clip_factor(norm, self.clip).filter(|_| loss.is_finite());
         if let Some(factor) = factor {
-            self.optimizer.step(&mut self.model, step, rate, factor);
+            self.optimizer.step(self.model.weights_and_gradients(), step, rate, factor);
+            self.model.refresh();
         }
         let tokens = tokens as u64;
         Outcome { loss, gradient_norm: norm, tokens, updated: factor.is_some() }

@@ -52,7 +52,7 @@ fn learner(name: &str, path: KernelPath) -> Learner {
     let device = Device::cpu(&DeviceOptions { threads: None, kernels: Some(path) }).unwrap();
     let model = Trainable::read(&device, &fixture(name), Precision::F32).unwrap();
     let recipe: StageRecipe = toml::from_str(RECIPE).unwrap();
-    let optimizer = Optimizer::new(&device, &model, &recipe);
+    let optimizer = Optimizer::new(&device, model.parameters(), recipe.optimizer_options());
     Learner { device, model, optimizer, clip: recipe.clip, micro_rows: ROWS, base: None }
 }
 

@@ -100,14 +100,16 @@ pub(in crate::command) fn probe(
         scale: 1.0,
         temperature: 1.0,
     };
-    let mut optimizer = Optimizer::new(device, &model, &recipe.pretrain);
+    let mut optimizer =
+        Optimizer::new(device, model.parameters(), recipe.pretrain.optimizer_options());
     // The first time takes memory and warms caches.
     let mut seconds = [0.0; 2];
     for step in 1..=2 {
         let begun = Instant::now();
         model.accumulate(&batch);
         let pass = begun.elapsed();
-        optimizer.step(&mut model, step, 0.0, 1.0);
+        optimizer.step(model.weights_and_gradients(), step, 0.0, 1.0);
+        model.refresh();
         seconds = [pass, begun.elapsed() - pass].map(|time| time.as_secs_f64());
     }
     let [pass, update] = seconds;
