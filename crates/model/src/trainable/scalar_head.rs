@@ -4,6 +4,8 @@
 use engine::ops::scalar_head;
 use engine::{Device, Tensor, random};
 
+use super::{Parameter, ParameterKind};
+
 /// `output = x · weight + offset` with `x` the last norm's output; the weight learns, and has a
 /// gradient. There is no bias that learns, as in Hugging Face's models for sequence classification:
 /// losses on differences of scores could not move it.
@@ -35,6 +37,13 @@ impl ScalarHead {
         let width = weight.len();
         let weight = Tensor::from_slice(device, 1, width, weight);
         Self { weight, gradient: Tensor::zeros(device, 1, width), offset }
+    }
+
+    /// What it is to an optimizer.
+    #[must_use]
+    pub fn parameter(&self) -> Parameter {
+        let (name, shape) = ("score.weight".to_owned(), [1, self.weight.columns()]);
+        Parameter { parts: vec![(name, 1)], kind: ParameterKind::Table, shape }
     }
 
     /// The weight, `[1, width]`.
