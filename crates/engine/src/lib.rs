@@ -37,5 +37,6 @@ pub use device::{Device, DeviceOptions, KernelPath};
 pub use dtype::Dtype;
 pub use error::Error;
 pub use math::cosine;
+pub use math::double::{exp, exp_m1, log, log_1p};
 pub use matrix::{Matrix, MatrixPart, Order};
 pub use tensor::Tensor;

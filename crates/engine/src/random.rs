@@ -21,6 +21,10 @@ const SAMPLING: u64 = 0;
 const NORMAL: u64 = 1;
 /// The same when they are uniform draws.
 const UNIFORM: u64 = 2;
+/// The same when they are the key of a series of draws.
+const SERIES: u64 = 3;
+/// The same when they are draws below a bound.
+const BELOW: u64 = 4;
 
 /// The counter-based generator Philox4x32 with ten rounds, keyed by a seed.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +130,56 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     2.0 * unit(words[0]) - 1.0
 }
 
+/// Which of many series of draws: those of one seed, one step and one epoch have nothing in common
+/// with any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// The seed of the run.
+    pub seed: u64,
+    /// Which step of it.
+    pub step: u64,
+    /// Which epoch of the step.
+    pub epoch: u32,
+}
+
+impl Series {
+    /// A draw from `0..bound` by its number in the series; no value is likelier than another by more
+    /// than a share `bound / 2^64`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the bound is 0.
+    #[must_use]
+    pub fn below(&self, bound: u64, index: u64) -> u64 {
+        assert!(bound > 0, "a draw from nothing");
+        let words = self.philox().block([index, BELOW << 32]);
+        let word = u64::from(words[0]) << 32 | u64::from(words[1]);
+        let high = u128::from(word) * u128::from(bound) >> 64;
+        u64::try_from(high).unwrap_or(bound - 1)
+    }
+
+    /// The numbers below `count`, each once, in random order.
+    ///
+    /// Source: Fisher and Yates; Durstenfeld 1964, "Algorithm 235: random permutation".
+    #[must_use]
+    pub fn permutation(&self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for last in (1..count).rev() {
+            let place = last as u64;
+            let other = usize::try_from(self.below(place + 1, place)).unwrap_or(last);
+            order.swap(last, other);
+        }
+        order
+    }
+
+    /// The generator of the series: its key is what the seed's generator gives for step and epoch.
+    fn philox(&self) -> Philox {
+        let counter = [self.step, SERIES << 32 | u64::from(self.epoch)];
+        let words = Philox::new(self.seed).block(counter);
+        Philox::new(u64::from(words[0]) << 32 | u64::from(words[1]))
+    }
+}
+
 /// A word as a number above 0 and at most 1.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "rounding to the nearest f32 is meant")]
@@ -217,6 +271,43 @@ mod tests {
         let bound = |variance: f64| 4.0 * (variance / count as f64).sqrt();
         assert!(mean.abs() < bound(1.0 / 3.0), "{mean}");
         assert!((squares - 1.0 / 3.0).abs() < bound(4.0 / 45.0), "{squares}");
+    }
+
+    #[test]
+    fn permutations_hold_every_place_once_and_differ_in_every_key() {
+        let series = Series { seed: 1, step: 2, epoch: 3 };
+        for count in [0, 1, 2, 3, 64, 1_000] {
+            let mut order = series.permutation(count);
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..count), "{count} places");
+        }
+        let first = series.permutation(1_000);
+        assert_eq!(first, series.permutation(1_000));
+        let others = [
+            Series { seed: 2, ..series },
+            Series { step: 3, ..series },
+            Series { epoch: 4, ..series },
+        ];
+        for other in others {
+            // Two random orders agree in one place on average.
+            let order = other.permutation(1_000);
+            let same = first.iter().zip(&order).filter(|(a, b)| a == b).count();
+            assert!(same < 10, "{other:?}: {same} places are the same");
+        }
+    }
+
+    #[test]
+    fn all_orders_of_four_are_equally_likely() {
+        let mut counts = std::collections::HashMap::new();
+        let draws = 24_000_u32;
+        for step in 0..u64::from(draws) {
+            *counts.entry(Series { seed: 7, step, epoch: 0 }.permutation(4)).or_insert(0_u32) += 1;
+        }
+        let expected = f64::from(draws) / 24.0;
+        let squares = |&count: &u32| (f64::from(count) - expected).powi(2) / expected;
+        let chi_square: f64 = counts.values().map(squares).sum();
+        // 49.7 is exceeded once in a thousand times with 23 degrees of freedom.
+        assert!(counts.len() == 24 && chi_square < 49.7, "{chi_square} {counts:?}");
     }
 
     #[test]

@@ -15,8 +15,10 @@ fn polynomial<const N: usize>(x: f64, coefficients: [f64; N]) -> f64 {
     coefficients.iter().rev().fold(0.0, |sum, &coefficient| sum * x + coefficient)
 }
 
-/// `e^x`: 0 below −708, infinity above 709.78.
-pub(crate) fn exp(x: f64) -> f64 {
+/// `e^x`, the same bits on every machine: 0 below −708, infinity above 709.78, not a number where `x`
+/// is not a number.
+#[must_use]
+pub fn exp(x: f64) -> f64 {
     if x.is_nan() {
         return x;
     }
@@ -50,8 +52,9 @@ pub(crate) fn exp(x: f64) -> f64 {
     y * half_power * 2.0
 }
 
-/// The natural logarithm: −infinity at 0, not a number below 0.
-pub(crate) fn log(x: f64) -> f64 {
+/// The natural logarithm, the same bits on every machine: −infinity at 0, not a number below 0.
+#[must_use]
+pub fn log(x: f64) -> f64 {
     /// The bit pattern of √½.
     const HALF_ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
     if x.is_nan() || x < 0.0 {
@@ -85,6 +88,39 @@ pub(crate) fn log(x: f64) -> f64 {
         ],
     );
     exponent * LN_2_HIGH - ((half_square - (s * (half_square + tail) + exponent * LN_2_LOW)) - f)
+}
+
+/// `log(1 + x)` with the full precision of small `x`, within 4 units in the last place.
+///
+/// The rounding of `1 + x` is divided out again: `x / ((1 + x) - 1)` is what it did to the argument,
+/// and for so small a change the logarithm is a straight line.
+///
+/// Source: Kahan's method, as in Goldberg 1991, "What every computer scientist should know about
+/// floating-point arithmetic", theorem 4.
+#[must_use]
+#[expect(clippy::float_cmp, reason = "whether the sum was rounded to exactly one")]
+pub fn log_1p(x: f64) -> f64 {
+    let sum = 1.0 + x;
+    if sum == 1.0 {
+        return x;
+    }
+    let logarithm = log(sum);
+    if x.abs() < 1.0 { logarithm * (x / (sum - 1.0)) } else { logarithm }
+}
+
+/// `e^x - 1` with the full precision of small `x`, within 4 units in the last place.
+///
+/// Source: Kahan's method, as in Higham 2002, "Accuracy and stability of numerical algorithms",
+/// section 1.14.1.
+#[must_use]
+#[expect(clippy::float_cmp, reason = "whether the power was rounded to exactly one")]
+pub fn exp_m1(x: f64) -> f64 {
+    let power = exp(x);
+    if power == 1.0 {
+        return x;
+    }
+    let less = power - 1.0;
+    if x.abs() < 1.0 { less * (x / log(power)) } else { less }
 }
 
 /// Sine and cosine of an angle in radians between −2^20 and 2^20.

@@ -154,3 +154,40 @@ fn double_functions_follow_the_platform() {
     assert!(super::double::log(0.0) == f64::NEG_INFINITY && super::double::log(-1.0).is_nan());
     assert!(super::double::exp(-1000.0) == 0.0 && super::double::exp(1000.0) == f64::INFINITY);
 }
+
+#[test]
+fn functions_near_one_keep_the_precision_of_small_arguments() {
+    use super::double::{exp_m1, log_1p};
+    for step in 0..=200_000_i32 {
+        let size = (f64::from(step) * 2e-4 - 38.0).exp2();
+        for x in [size, -size] {
+            let (truth, error) = (x.exp_m1(), (exp_m1(x) - x.exp_m1()).abs());
+            assert!(error <= 9e-16 * truth.abs(), "exp_m1({x}): {error}");
+            if x > -1.0 {
+                let (truth, error) = (x.ln_1p(), (log_1p(x) - x.ln_1p()).abs());
+                assert!(error <= 9e-16 * truth.abs(), "log_1p({x}): {error}");
+            }
+        }
+    }
+    for tiny in [0.0, 1e-300, -1e-20] {
+        assert_eq!(exp_m1(tiny).to_bits(), tiny.to_bits());
+        assert_eq!(log_1p(tiny).to_bits(), tiny.to_bits());
+    }
+    assert!(log_1p(-1.0) == f64::NEG_INFINITY && log_1p(f64::INFINITY) == f64::INFINITY);
+    assert!(exp_m1(-1e4).to_bits() == (-1.0_f64).to_bits() && exp_m1(1e4) == f64::INFINITY);
+    assert!(log_1p(-2.0).is_nan() && exp_m1(f64::NAN).is_nan());
+}
+
+/// The nearest numbers, by Python's `decimal` with 50 digits, each within one place of what must
+/// come out everywhere.
+#[test]
+fn the_bits_of_a_few_values_stay() {
+    for (x, exp, log) in [
+        (0.5_f64, 0x3ffa_6129_8e1e_069c_u64, 0xbfe6_2e42_fefa_39ef_u64),
+        (2.0, 0x401d_8e64_b8d4_ddae, 0x3fe6_2e42_fefa_39ef),
+        (10.0, 0x40d5_829d_cf95_0560, 0x4002_6bb1_bbb5_5516),
+    ] {
+        assert!(super::double::exp(x).to_bits().abs_diff(exp) <= 1, "exp({x})");
+        assert!(super::double::log(x).to_bits().abs_diff(log) <= 1, "log({x})");
+    }
+}
