@@ -175,6 +175,25 @@ pub enum Error {
         /// What was asked for.
         asked: usize,
     },
+    /// A reward model whose scores have no scale yet.
+    #[error(
+        "the reward model's scores are not normalized, so no price of drift fits them; score samples \
+         of the reference with it and keep their scale beside it"
+    )]
+    NotNormalized,
+    /// Scores from which no scale can be read.
+    #[error(
+        "{samples} scores between {lowest} and {highest} have no spread to be measured by; score \
+         more samples of the reference, or train the reward model longer"
+    )]
+    NoScale {
+        /// How many scores there are.
+        samples: usize,
+        /// The lowest of them.
+        lowest: f64,
+        /// The highest of them.
+        highest: f64,
+    },
     /// A folder or container is damaged or cannot be written.
     #[error(transparent)]
     Artifact(#[from] artifacts::Error),

@@ -15,20 +15,27 @@
 pub mod checkpoint;
 pub mod error;
 pub mod fine_tune;
+pub mod gate;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;
+pub mod ppo;
 pub mod recipe;
+pub mod reward;
 pub mod run_folder;
 pub mod schedule;
 pub mod text;
 
 mod learner;
+mod per_token;
 mod stage;
+#[cfg(test)]
+mod testing;
 mod trainer;
 mod validation;
 
 pub use error::Error;
+pub use per_token::PerToken;
 pub use recipe::Recipe;
 pub use run_folder::RunFolder;
 pub use schedule::Schedule;
