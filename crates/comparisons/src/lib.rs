@@ -1,0 +1,33 @@
+//! What people preferred: prompts, completions, rankings.
+//!
+//! 1. A [`Candidate`] is a prompt with its completions; a labeler's [`Judgment`] of it makes it a
+//!    [`Comparison`], whose [`Ranking`] gives the pairs that a reward model learns from.
+//! 2. A [`store::Store`] keeps comparisons in an append-only file; what it has acknowledged
+//!    survives a crash, and deleted rows can be traced to what was made from them.
+//! 3. [`feedback`] makes judgments of thumbs, edits and regenerations.
+//! 4. [`formats`] reads and writes comparisons in the formats of others.
+//!
+//! The crate sees no model and no clock: times are given to it.
+
+#![forbid(unsafe_code)]
+
+pub mod feedback;
+pub mod formats;
+pub mod store;
+
+mod candidate;
+mod comparison;
+mod error;
+mod prompt;
+mod ranking;
+mod refusal;
+
+pub use candidate::{
+    COMPLETIONS_MAX, Candidate, CandidateId, Completion, NAME_BYTES_MAX, Origin, Sampling,
+    TOKENS_MAX,
+};
+pub use comparison::{Comparison, Judgment, PairOfTexts, REASON_BYTES_MAX};
+pub use error::Error;
+pub use prompt::{MESSAGES_MAX, Message, Prompt, Role, TEXT_BYTES_MAX};
+pub use ranking::{Pair, Ranking, Relation};
+pub use refusal::Refusal;
