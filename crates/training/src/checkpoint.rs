@@ -19,6 +19,7 @@ use artifacts::safetensors::{self, SafetensorsFile};
 use artifacts::tensors::TensorSpec;
 use corpus::Position;
 use engine::Tensor;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -114,18 +115,23 @@ impl Progress {
     /// Where the file cannot be read or is of another form.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(PROGRESS_FILE);
-        let text = artifacts::read_text(&path)
-            .map_err(|source| Error::Read { path: path.clone(), source })?;
-        let progress: Self = serde_json::from_str(&text).map_err(|error| {
-            let problem = artifacts::shown(&error.to_string());
-            Error::OtherCheckpoint { path: path.clone(), problem }
-        })?;
+        let progress: Self = read_json(&path)?;
         if progress.version != VERSION {
             let problem = format!("version {} is not known here", progress.version);
             return Err(Error::OtherCheckpoint { path, problem });
         }
         Ok(progress)
     }
+}
+
+/// Reads a small file of facts.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = artifacts::read_text(path)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|error| {
+        let problem = artifacts::shown(&error.to_string());
+        Error::OtherCheckpoint { path: path.to_owned(), problem }
+    })
 }
 
 /// A tensor and what it is called in a file.

@@ -175,6 +175,22 @@ pub enum Error {
         /// What was asked for.
         asked: usize,
     },
+    /// The policy is not the model that was sampled from.
+    #[error(
+        "token {token} of completion {completion} was sampled with a log-probability of {recorded}, \
+         but the policy finds {found} before its first update; both come from the same kernels and \
+         must be equal to the bit: report this with the recipe and the CPU's name"
+    )]
+    SamplerMismatch {
+        /// The completion, by its place in the step.
+        completion: usize,
+        /// The token, by its place in the completion.
+        token: usize,
+        /// Recorded while decoding.
+        recorded: f64,
+        /// Computed for the update.
+        found: f64,
+    },
     /// A reward model whose scores have no scale yet.
     #[error(
         "the reward model's scores are not normalized, so no price of drift fits them; score samples \

@@ -17,6 +17,7 @@ pub mod error;
 pub mod fine_tune;
 pub mod gate;
 pub mod metrics;
+pub mod network;
 pub mod optimizer;
 pub mod plan;
 pub mod ppo;
@@ -27,10 +28,13 @@ pub mod schedule;
 pub mod text;
 
 mod learner;
+mod packed;
 mod per_token;
 mod stage;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tiny;
 mod trainer;
 mod validation;
 

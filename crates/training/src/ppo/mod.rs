@@ -26,10 +26,14 @@ pub mod kl;
 mod minibatches;
 pub mod objective;
 mod rewards;
+mod rollouts;
+mod step;
 mod whiten;
 
 pub use advantage::{Beyond, Discount, Estimates, advantages};
 pub use kl::KlController;
 pub use minibatches::minibatches;
 pub use rewards::{NoEnd, RewardOptions, Scored, rewards};
+pub use rollouts::{Rollout, RolloutOptions, Rollouts, collect};
+pub use step::{Ppo, PpoMetrics, PpoOptions, Reference, Scorer, ValueModel};
 pub use whiten::{Mean, whiten};

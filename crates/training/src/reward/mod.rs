@@ -10,11 +10,17 @@
 pub mod accuracy;
 pub mod agreement;
 pub mod calibration;
+mod comparison;
 pub mod difference;
 mod logistic;
 mod loss;
+mod model;
 mod normalization;
+mod training;
 
+pub use comparison::RankedCompletions;
 pub use logistic::{log_sigmoid, sigmoid};
 pub use loss::{RankingLoss, ranking_loss};
+pub use model::{Combine, Ensemble, RewardModel, RewardStep};
 pub use normalization::{Normalization, NormalizedScores, Scale};
+pub use training::{RewardTraining, accuracy_of};

@@ -76,7 +76,7 @@ impl Normalization {
         let highest = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let all_finite = raw.iter().all(|score| score.is_finite());
         let spread = highest - lowest;
-        if !all_finite || !(spread > LEAST_SPREAD * lowest.abs().max(highest.abs())) {
+        if !all_finite || spread <= LEAST_SPREAD * lowest.abs().max(highest.abs()) {
             return Err(Error::NoScale { samples, lowest, highest });
         }
         let mean = raw.iter().sum::<f64>() / count(samples);

@@ -1,0 +1,153 @@
+//! A transformer that learns from people, with the head of one number that it may have: a policy, a
+//! reward model, a value model.
+
+use artifacts::folder::NewFolder;
+use engine::ops::gradient_norm;
+use engine::{Device, Tensor};
+use model::trainable::{Documents, ScalarHead, Trainable};
+use std::path::Path;
+
+use crate::Error;
+use crate::checkpoint::{Named, read_tensors, write_tensors};
+use crate::optimizer::{Optimizer, OptimizerOptions};
+use crate::packed::Packed;
+
+/// What the head is called in a file, which is its name in Hugging Face's models for sequence
+/// classification.
+const HEAD_NAME: &str = "score.weight";
+
+/// A model with its optimizer.
+#[derive(Debug)]
+pub struct Network {
+    /// The transformer.
+    pub trunk: Trainable,
+    /// One number a token, beside or in place of the head of the vocabulary.
+    pub head: Option<ScalarHead>,
+    optimizer: Optimizer,
+    head_optimizer: Optimizer,
+    /// Updates so far, which the optimizer's own corrections count.
+    updates: u64,
+}
+
+/// How large a step is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stride {
+    /// The learning rate.
+    pub rate: f64,
+    /// Longer gradients are shortened to this norm.
+    pub clip: f64,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Updated {
+    /// The norm of all gradients before they were clipped.
+    pub gradient_norm: f64,
+    /// Whether weights were moved: not where a gradient was not finite.
+    pub applied: bool,
+}
+
+impl Network {
+    /// A model that has not learned yet.
+    #[must_use]
+    pub fn new(trunk: Trainable, head: Option<ScalarHead>, options: OptimizerOptions) -> Self {
+        let device = trunk.device().clone();
+        let optimizer = Optimizer::new(&device, trunk.parameters(), options);
+        let parameters: Vec<_> = head.iter().map(ScalarHead::parameter).collect();
+        let head_optimizer = Optimizer::new(&device, &parameters, options);
+        Self { trunk, head, optimizer, head_optimizer, updates: 0 }
+    }
+
+    /// Sets all gradients to zero.
+    pub fn clear_gradients(&mut self) {
+        self.trunk.clear_gradients();
+        if let Some(head) = &mut self.head {
+            head.clear_gradient(self.trunk.device());
+        }
+    }
+
+    /// Moves all weights along the gradients that were accumulated.
+    pub fn update(&mut self, stride: Stride) -> Updated {
+        let device = self.trunk.device().clone();
+        let trunk = gradient_norm::norm(&device, self.trunk.gradients());
+        let head = self.head.as_mut().map_or(0.0, |head| {
+            gradient_norm::norm(&device, std::slice::from_ref(head.weight_and_gradient().1))
+        });
+        let gradient_norm = (trunk * trunk + head * head).sqrt();
+        let Some(factor) = gradient_norm::clip_factor(gradient_norm, stride.clip) else {
+            return Updated { gradient_norm, applied: false };
+        };
+        self.updates += 1;
+        let (updates, rate) = (self.updates, stride.rate);
+        self.optimizer.step(self.trunk.weights_and_gradients(), updates, rate, factor);
+        self.trunk.refresh();
+        if let Some(head) = &mut self.head {
+            let (weight, gradient) = head.weight_and_gradient();
+            let own = (std::slice::from_mut(weight), std::slice::from_ref(gradient));
+            self.head_optimizer.step(own, updates, rate, factor);
+        }
+        Updated { gradient_norm, applied: true }
+    }
+
+    /// What the head says at the rows of each sequence that count.
+    ///
+    /// # Panics
+    ///
+    /// Panics without a head.
+    pub(crate) fn outputs(&mut self, packed: &Packed) -> Vec<Vec<f64>> {
+        let head = self.head.as_ref().expect("a network that is asked for numbers has a head");
+        let outputs = self.trunk.outputs(packed.documents(), head);
+        let of_rows = |rows: &std::ops::Range<usize>| {
+            outputs[rows.clone()].iter().map(|&output| f64::from(output)).collect()
+        };
+        packed.rows().iter().map(of_rows).collect()
+    }
+
+    /// As [`Trainable::accumulate_outputs`].
+    ///
+    /// # Panics
+    ///
+    /// Panics without a head.
+    pub(crate) fn accumulate_outputs(
+        &mut self,
+        documents: Documents<'_>,
+        slopes: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) {
+        let head = self.head.as_mut().expect("a network that learns numbers has a head");
+        let _ = self.trunk.accumulate_outputs(documents, head, slopes);
+    }
+
+    /// Updates so far.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Writes the head into a file of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk fails.
+    pub(crate) fn write_head(
+        head: &ScalarHead,
+        folder: &mut NewFolder<'_>,
+        file: &str,
+    ) -> Result<(), artifacts::Error> {
+        write_tensors(folder, file, &[Named { name: HEAD_NAME.to_owned(), tensor: head.weight() }])
+    }
+
+    /// Reads a head for a model of this width.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or is the head of a model of another width.
+    pub(crate) fn read_head(
+        device: &Device,
+        path: &Path,
+        (width, offset): (usize, f32),
+    ) -> Result<ScalarHead, Error> {
+        let mut weight = Tensor::zeros(device, 1, width);
+        read_tensors(path, std::iter::once((HEAD_NAME.to_owned(), &mut weight)))?;
+        Ok(ScalarHead::with_weight(device, &weight.to_vec(), offset))
+    }
+}

@@ -1,0 +1,163 @@
+//! Epochs of minibatches: the policy and the values follow their clipped losses.
+
+use engine::random::Series;
+use model::trainable::{Prediction, Slopes};
+
+use super::metrics::{Means, PpoMetrics};
+use super::{Experience, MICRO_TOKENS, Ppo, ValueModel, packed};
+use crate::Error;
+use crate::network::Stride;
+use crate::packed::portions;
+use crate::per_token::count;
+use crate::ppo::minibatches::minibatches;
+use crate::ppo::objective::{ForetoldToken, SampledToken, policy_token, value_token};
+
+/// A token of a step: its completion and its place in it.
+type TokenPlace = (usize, usize);
+
+impl Ppo {
+    /// Learns from what was sampled, in several epochs of minibatches.
+    pub(super) fn improve(
+        &mut self,
+        experience: &Experience<'_>,
+        stride: Stride,
+        metrics: &mut PpoMetrics,
+    ) -> Result<(), Error> {
+        let mut means = Means::default();
+        for epoch in 0..self.options.epochs {
+            let series = Series { seed: self.seed, step: metrics.step, epoch };
+            let parts = minibatches(experience.rollouts.len(), self.options.minibatches, series);
+            for (number, minibatch) in parts.iter().enumerate() {
+                let is_first = (epoch, number) == (0, 0);
+                self.learn(experience, (minibatch, is_first), stride, &mut means)?;
+            }
+            if epoch == 0 {
+                metrics.entropy = means.entropy();
+            }
+        }
+        means.write(metrics);
+        Ok(())
+    }
+
+    /// One minibatch: an update of the policy, and of the value model where it is one of its own.
+    fn learn(
+        &mut self,
+        experience: &Experience<'_>,
+        (minibatch, is_first): (&[usize], bool),
+        stride: Stride,
+        means: &mut Means,
+    ) -> Result<(), Error> {
+        let tokens = minibatch.iter().map(|&index| experience.logprobs.row(index).len()).sum();
+        means.tokens += count(tokens);
+        self.policy.clear_gradients();
+        for portion in in_portions(experience, minibatch) {
+            self.learn_policy(experience, (portion, is_first), tokens, means)?;
+        }
+        means.count_policy(self.policy.update(stride));
+        let ValueModel::Own(network) = &mut self.value_model else { return Ok(()) };
+        network.clear_gradients();
+        for portion in in_portions(experience, minibatch) {
+            let packed = packed(portion.iter().map(|&index| &experience.rollouts[index]));
+            network.accumulate_outputs(packed.documents(), |outputs| {
+                let mut slopes = vec![0.0; packed.len()];
+                for (row, place) in
+                    packed.rows().iter().cloned().flatten().zip(places(experience, portion))
+                {
+                    let value = f64::from(outputs[row]);
+                    slopes[row] = learn_value(experience, place, value, &self.options, means)
+                        .slope(1.0 / count(tokens));
+                }
+                slopes
+            });
+        }
+        means.count_values(network.update(stride));
+        Ok(())
+    }
+
+    /// Adds the gradient of some completions of a minibatch.
+    fn learn_policy(
+        &mut self,
+        experience: &Experience<'_>,
+        (portion, is_first): (&[usize], bool),
+        tokens: usize,
+        means: &mut Means,
+    ) -> Result<(), Error> {
+        let Self { policy, value_model, options, .. } = self;
+        let share = 1.0 / count(tokens);
+        let packed = packed(portion.iter().map(|&index| &experience.rollouts[index]));
+        let mut places = places(experience, portion);
+        let mut mismatch = Ok(());
+        let mut lesson = |prediction: Prediction| {
+            let Some(place) = places.next() else { return Slopes::default() };
+            let (completion, t) = place;
+            let old_logprob = experience.logprobs.row(completion)[t];
+            let logprob = f64::from(prediction.logprob);
+            if is_first && logprob.to_bits() != old_logprob.to_bits() && mismatch.is_ok() {
+                let (recorded, found) = (old_logprob, logprob);
+                mismatch = Err(Error::SamplerMismatch { completion, token: t, recorded, found });
+            }
+            let advantage = experience.advantages.row(completion)[t];
+            let sampled = SampledToken { logprob, old_logprob, advantage };
+            let token = policy_token(&sampled, options.clip_range);
+            means.add_policy(&sampled, &token, f64::from(prediction.entropy));
+            let output = match value_model {
+                ValueModel::Own(_) => 0.0,
+                ValueModel::OnTrunk => {
+                    let value = f64::from(prediction.output);
+                    learn_value(experience, place, value, options, means)
+                        .slope(options.value_coefficient * share)
+                }
+            };
+            Slopes { logprob: rounded(token.d_logprob * share), output }
+        };
+        let batch = packed.micro_batch(options.rollouts.temperature);
+        let _ = policy.trunk.accumulate_weighed(&batch, policy.head.as_mut(), &mut lesson);
+        mismatch
+    }
+}
+
+/// The derivative of the loss of one value.
+struct ValueSlope(f64);
+
+impl ValueSlope {
+    fn slope(&self, factor: f64) -> f32 {
+        rounded(self.0 * factor)
+    }
+}
+
+fn learn_value(
+    experience: &Experience<'_>,
+    (completion, t): TokenPlace,
+    value: f64,
+    options: &super::PpoOptions,
+    means: &mut Means,
+) -> ValueSlope {
+    let old_value = experience.values.row(completion)[t];
+    let target = experience.returns.row(completion)[t];
+    let token = value_token(&ForetoldToken { value, old_value, target }, options.value_clip_range);
+    means.add_value(&token);
+    ValueSlope(token.d_value)
+}
+
+/// The tokens of some completions, in their order.
+fn places<'a>(
+    experience: &'a Experience<'_>,
+    portion: &'a [usize],
+) -> impl Iterator<Item = TokenPlace> + 'a {
+    let of_completion = |&completion: &usize| {
+        (0..experience.logprobs.row(completion).len()).map(move |t| (completion, t))
+    };
+    portion.iter().flat_map(of_completion)
+}
+
+fn in_portions<'a>(experience: &Experience<'_>, minibatch: &'a [usize]) -> Vec<&'a [usize]> {
+    portions(minibatch, MICRO_TOKENS, |&index| {
+        let rollout = &experience.rollouts[index];
+        rollout.prompt.len() + rollout.completion.len()
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "slopes are rounded to f32 once")]
+fn rounded(slope: f64) -> f32 {
+    slope as f32
+}

@@ -1,0 +1,209 @@
+//! The step: roll out, score, charge for drift, estimate advantages, improve.
+
+mod improve;
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use model::trainable::Trainable;
+
+pub use self::metrics::PpoMetrics;
+use super::advantage::{Beyond, Discount, Estimates, advantages};
+use super::kl::{self, Estimator, KlController};
+use super::rewards::{NoEnd, RewardOptions, Scored, rewards};
+use super::rollouts::{self, Rollout, RolloutOptions, Rollouts};
+use super::whiten::{Mean, whiten};
+use crate::network::{Network, Stride};
+use crate::packed::{Packed, portions};
+use crate::{Error, PerToken};
+
+/// Tokens that go through a model at once.
+const MICRO_TOKENS: usize = 2_048;
+
+/// Gives each completion one number.
+pub trait Scorer {
+    /// The scores of some completions, in their order.
+    ///
+    /// # Errors
+    ///
+    /// Where there can be none, as of a reward model that is not normalized.
+    fn score(&mut self, rollouts: &[Rollout]) -> Result<Vec<f64>, Error>;
+}
+
+/// What the drift of the policy is measured against.
+#[derive(Debug)]
+pub enum Reference {
+    /// A copy of the policy as it was before PPO, which does not learn.
+    Frozen(Box<Trainable>),
+    /// The policy without its adapter.
+    WithoutAdapter,
+}
+
+/// Where values come from.
+#[derive(Debug)]
+pub enum ValueModel {
+    /// A model of its own.
+    Own(Box<Network>),
+    /// The policy's head of one number, on its trunk.
+    OnTrunk,
+}
+
+/// How a step is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PpoOptions {
+    /// How completions are sampled.
+    pub rollouts: RolloutOptions,
+    /// How often all completions of a step are learned from.
+    pub epochs: u32,
+    /// Parts that they are cut into, with an update after each.
+    pub minibatches: usize,
+    /// How far the ratio of probabilities may count.
+    pub clip_range: f64,
+    /// How far a value may go from what it was.
+    pub value_clip_range: f64,
+    /// What the loss of values counts where they are read off the policy's trunk.
+    pub value_coefficient: f64,
+    /// Discount and decay of advantages.
+    pub discount: Discount,
+    /// What becomes of the score of a completion that was cut by its length.
+    pub no_end: NoEnd,
+    /// Whether rewards are scaled to a variance of 1 over the tokens of the step, their mean kept.
+    pub whiten_rewards: bool,
+    /// Longer gradients are shortened to this norm.
+    pub clip: f64,
+}
+
+/// A policy that learns from scores.
+///
+/// The same prompts, scores and seed give the same bytes, on any number of threads.
+#[derive(Debug)]
+pub struct Ppo {
+    /// What learns.
+    pub policy: Network,
+    /// What its drift is measured against.
+    pub reference: Reference,
+    /// What foretells returns.
+    pub value_model: ValueModel,
+    /// The price of drift.
+    pub kl: KlController,
+    /// How steps are taken.
+    pub options: PpoOptions,
+    /// Decides every draw.
+    pub seed: u64,
+    /// Steps so far.
+    pub steps: u64,
+}
+
+/// What is known of the completions of a step before anything is learned from them.
+struct Experience<'a> {
+    rollouts: &'a [Rollout],
+    /// Recorded while decoding.
+    logprobs: &'a PerToken,
+    values: PerToken,
+    /// Whitened over all tokens of the step.
+    advantages: PerToken,
+    returns: PerToken,
+}
+
+impl Ppo {
+    /// One PPO step: roll out, score, charge for drift, estimate advantages, improve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SamplerMismatch`] where the first minibatch does not find the log-probabilities that
+    /// were recorded while decoding, bit for bit; what sampling and scoring report.
+    ///
+    /// # Panics
+    ///
+    /// Panics for fewer prompts than minibatches.
+    ///
+    /// Source: Ziegler et al. 2019, arXiv:1909.08593; Schulman et al. 2017, arXiv:1707.06347.
+    pub fn step(
+        &mut self,
+        prompts: &[Vec<u32>],
+        scorer: &mut dyn Scorer,
+        rate: f64,
+    ) -> Result<PpoMetrics, Error> {
+        let options = self.options.clone();
+        let step = self.steps + 1;
+        let served = Arc::new(self.policy.trunk.served()?);
+        let Rollouts { rollouts, logprobs } =
+            rollouts::collect(served, prompts, &options.rollouts, (self.seed, step))?;
+        let scores = scorer.score(&rollouts)?;
+        let reference_logprobs = self.reference_logprobs(&rollouts);
+        let stop_reasons: Vec<_> = rollouts.iter().map(|rollout| rollout.stop_reason).collect();
+        let scored = Scored {
+            logprobs: &logprobs,
+            reference_logprobs: &reference_logprobs,
+            scores: &scores,
+            stop_reasons: &stop_reasons,
+        };
+        let (kl_coefficient, no_end) = (self.kl.coefficient(), options.no_end);
+        let mut rewards = rewards(&scored, &RewardOptions { kl_coefficient, no_end });
+        if options.whiten_rewards {
+            rewards = whiten(&rewards, Mean::Keep);
+        }
+        let values = self.values(&rollouts);
+        let Estimates { advantages, returns } =
+            advantages(&rewards, &values, Beyond::Nothing, &options.discount);
+        let kl = kl::per_token(Estimator::K1, &logprobs, &reference_logprobs);
+        let kl_per_episode = kl::per_episode(&kl);
+        let advantages = whiten(&advantages, Mean::Shift);
+        let experience =
+            Experience { rollouts: &rollouts, logprobs: &logprobs, values, advantages, returns };
+        let mut metrics = PpoMetrics::of(&experience, &scored, &rewards);
+        metrics.kl_per_episode = kl_per_episode;
+        metrics.kl_coefficient = kl_coefficient;
+        (metrics.step, metrics.rate) = (step, rate);
+        self.improve(&experience, Stride { rate, clip: options.clip }, &mut metrics)?;
+        self.kl.observe(kl_per_episode, rollouts.len());
+        self.steps = step;
+        Ok(metrics)
+    }
+
+    /// Of each token of each completion, under the reference at the temperature.
+    fn reference_logprobs(&mut self, rollouts: &[Rollout]) -> PerToken {
+        let temperature = self.options.rollouts.temperature;
+        let mut rows = Vec::with_capacity(rollouts.len());
+        for portion in in_portions(rollouts) {
+            let packed = packed(portion);
+            let batch = packed.micro_batch(temperature);
+            let logprobs = match &mut self.reference {
+                Reference::Frozen(reference) => reference.losses(&batch),
+                Reference::WithoutAdapter => self.policy.trunk.losses_without_adapter(&batch),
+            };
+            let of_rows = |rows: &std::ops::Range<usize>| -> Vec<f64> {
+                logprobs.logprobs[rows.clone()].iter().map(|&logprob| logprob.into()).collect()
+            };
+            rows.extend(packed.rows().iter().map(of_rows));
+        }
+        PerToken::from_rows(&rows)
+    }
+
+    /// Of each state in which a token of a completion was sampled.
+    fn values(&mut self, rollouts: &[Rollout]) -> PerToken {
+        let network = match &mut self.value_model {
+            ValueModel::Own(network) => network,
+            ValueModel::OnTrunk => &mut self.policy,
+        };
+        let portions = in_portions(rollouts).into_iter();
+        let rows: Vec<Vec<f64>> =
+            portions.flat_map(|portion| network.outputs(&packed(portion))).collect();
+        PerToken::from_rows(&rows)
+    }
+}
+
+/// Completions as they go through a model at once.
+fn in_portions(rollouts: &[Rollout]) -> Vec<&[Rollout]> {
+    portions(rollouts, MICRO_TOKENS, |rollout| rollout.prompt.len() + rollout.completion.len())
+}
+
+fn packed<'a>(rollouts: impl IntoIterator<Item = &'a Rollout>) -> Packed {
+    let mut packed = Packed::default();
+    for Rollout { prompt, completion, .. } in rollouts {
+        packed.push(prompt, completion);
+    }
+    packed
+}
