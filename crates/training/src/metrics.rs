@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
@@ -89,7 +90,7 @@ impl MetricsLog {
     /// # Errors
     ///
     /// Where the disk fails: the line is written with the next one.
-    pub fn push(&mut self, metrics: &StepMetrics) -> Result<(), Error> {
+    pub fn push(&mut self, metrics: &impl Serialize) -> Result<(), Error> {
         serde_json::to_writer(&mut self.pending, metrics)
             .map_err(|error| self.failed(error.into()))?;
         self.pending.push(b'\n');
@@ -130,6 +131,15 @@ impl MetricsLog {
 ///
 /// Where the file cannot be read, or a line is no such line.
 pub fn read(folder: &Path) -> Result<Vec<StepMetrics>, Error> {
+    read_lines(folder)
+}
+
+/// As [`read`], of a stage that tells of its steps in other words.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_lines<M: DeserializeOwned>(folder: &Path) -> Result<Vec<M>, Error> {
     let path = folder.join(METRICS_FILE);
     let unreadable = |source| Error::Read { path: path.clone(), source };
     let text = artifacts::read_text(&path).map_err(unreadable)?;

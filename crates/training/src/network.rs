@@ -1,11 +1,12 @@
 //! A transformer that learns from people, with the head of one number that it may have: a policy, a
 //! reward model, a value model.
 
+use std::path::Path;
+
 use artifacts::folder::NewFolder;
 use engine::ops::gradient_norm;
 use engine::{Device, Tensor};
-use model::trainable::{Documents, ScalarHead, Trainable};
-use std::path::Path;
+use model::trainable::{Documents, Parameter, ScalarHead, Trainable};
 
 use crate::Error;
 use crate::checkpoint::{Named, read_tensors, write_tensors};
@@ -56,6 +57,15 @@ impl Network {
         let parameters: Vec<_> = head.iter().map(ScalarHead::parameter).collect();
         let head_optimizer = Optimizer::new(&device, &parameters, options);
         Self { trunk, head, optimizer, head_optimizer, updates: 0 }
+    }
+
+    /// A model that does not learn any more.
+    #[must_use]
+    pub fn frozen(trunk: Trainable, head: Option<ScalarHead>) -> Self {
+        let device = trunk.device().clone();
+        let nothing = || Optimizer::new(&device, &[], OptimizerOptions::NONE);
+        let (optimizer, head_optimizer) = (nothing(), nothing());
+        Self { trunk: trunk.frozen(), head, optimizer, head_optimizer, updates: 0 }
     }
 
     /// Sets all gradients to zero.
@@ -123,6 +133,69 @@ impl Network {
         self.updates
     }
 
+    /// Writes what the network needs to learn on, the trunk aside: head and optimizers.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk fails.
+    pub(crate) fn write_state(
+        &self,
+        folder: &mut NewFolder<'_>,
+        files: &StateFiles,
+    ) -> Result<(), artifacts::Error> {
+        self.optimizer.write(folder, files.optimizer, self.trunk.parameters())?;
+        let Some(head) = &self.head else { return Ok(()) };
+        Self::write_head(head, folder, files.head)?;
+        self.head_optimizer.write(folder, files.head_optimizer, &[head.parameter()])
+    }
+
+    /// Reads it back, after so many updates.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read, or was written of another network.
+    pub(crate) fn read_state(
+        &mut self,
+        folder: &Path,
+        files: &StateFiles,
+        updates: u64,
+    ) -> Result<(), Error> {
+        self.updates = updates;
+        self.optimizer.read(&folder.join(files.optimizer), self.trunk.parameters())?;
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let (device, own) = (self.trunk.device(), (head.weight().columns(), head.offset()));
+        *head = Self::read_head(device, &folder.join(files.head), own)?;
+        self.head_optimizer.read(&folder.join(files.head_optimizer), &[head.parameter()])
+    }
+
+    /// Writes the weights of the trunk into one file, for those that are no model of their own.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk fails.
+    pub(crate) fn write_trunk(
+        &self,
+        folder: &mut NewFolder<'_>,
+        file: &str,
+    ) -> Result<(), artifacts::Error> {
+        let named = |(parameter, tensor): (&Parameter, _)| Named { name: name(parameter), tensor };
+        let pairs = self.trunk.parameters().iter().zip(self.trunk.weights());
+        write_tensors(folder, file, &pairs.map(named).collect::<Vec<_>>())
+    }
+
+    /// Reads them back.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or was written of another model.
+    pub(crate) fn read_trunk(&mut self, path: &Path) -> Result<(), Error> {
+        let names: Vec<String> = self.trunk.parameters().iter().map(name).collect();
+        let (weights, _) = self.trunk.weights_and_gradients();
+        read_tensors(path, names.into_iter().zip(weights))?;
+        self.trunk.refresh();
+        Ok(())
+    }
+
     /// Writes the head into a file of a checkpoint.
     ///
     /// # Errors
@@ -150,4 +223,17 @@ impl Network {
         read_tensors(path, std::iter::once((HEAD_NAME.to_owned(), &mut weight)))?;
         Ok(ScalarHead::with_weight(device, &weight.to_vec(), offset))
     }
+}
+
+/// Where the state of a network lies in a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StateFiles {
+    pub optimizer: &'static str,
+    pub head: &'static str,
+    pub head_optimizer: &'static str,
+}
+
+/// What a weight is called in a file: by the first of its own names.
+fn name(parameter: &Parameter) -> String {
+    parameter.parts.first().map_or_else(String::new, |(name, _)| name.clone())
 }

@@ -131,6 +131,17 @@ impl Optimizer {
 }
 
 impl OptimizerOptions {
+    /// Of those that never learn.
+    pub(crate) const NONE: Self = Self {
+        kind: OptimizerKind::Adamw,
+        weight_decay: 0.0,
+        beta1: 0.0,
+        beta2: 0.0,
+        epsilon: 1.0,
+        epsilon_form: EpsilonForm::AfterCorrection,
+        muon_share: 1.0,
+    };
+
     fn adamw(&self, learning_rate: f64, decays: bool) -> AdamWOptions {
         AdamWOptions {
             learning_rate,

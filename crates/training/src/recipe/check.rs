@@ -6,7 +6,10 @@ use corpus::sources::RowKind;
 use corpus::{BATCH_TOKENS_MAX, SOURCES_MAX, TIME_MAX, Weight};
 use tokenizer::SplitRule;
 
-use super::{CorpusRecipe, FineTune, Recipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe, StageRecipe};
+use super::{
+    CorpusRecipe, FineTune, PpoRecipe, Recipe, RewardRecipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe,
+    StageRecipe,
+};
 use crate::Error;
 
 /// Parts of a million, which shares and weights are counted in.
@@ -31,8 +34,9 @@ impl Recipe {
         row_tokens("pretrain", self.row_tokens(), self.model.context_tokens)?;
         self.pretrain.check("pretrain", self.row_tokens())?;
         if let Some(conversations) = &self.conversations {
-            conversations.check_conversations()?;
+            conversations.check_conversations("conversations")?;
         }
+        check_people(self.prompts.as_ref(), self.reward.as_ref(), self.ppo.as_ref())?;
         match &self.sft {
             Some(sft) => sft.check("sft", sft.fine_tune_row_tokens(self.model.context_tokens)?),
             None => Ok(()),
@@ -49,9 +53,21 @@ impl Recipe {
 impl FineTune {
     /// Refuses what cannot be meant; the longest row is the base's affair.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.conversations.check_conversations()?;
+        self.conversations.check_conversations("conversations")?;
+        check_people(self.prompts.as_ref(), self.reward.as_ref(), self.ppo.as_ref())?;
         self.sft.check("sft", self.sft.fine_tune_row_tokens(TIME_MAX)?)
     }
+}
+
+/// Refuses what cannot be meant in the sections of learning from people.
+fn check_people(
+    prompts: Option<&CorpusRecipe>,
+    reward: Option<&RewardRecipe>,
+    ppo: Option<&PpoRecipe>,
+) -> Result<(), Error> {
+    prompts.map_or(Ok(()), |prompts| prompts.check_conversations("prompts"))?;
+    reward.map_or(Ok(()), RewardRecipe::check)?;
+    ppo.map_or(Ok(()), PpoRecipe::check)
 }
 
 impl CorpusRecipe {
@@ -71,11 +87,11 @@ impl CorpusRecipe {
 
 impl CorpusRecipe {
     /// The same of what a model learns to answer from.
-    fn check_conversations(&self) -> Result<(), Error> {
-        self.check("conversations")?;
+    fn check_conversations(&self, section: &str) -> Result<(), Error> {
+        self.check(section)?;
         if self.sources.iter().any(|source| source.kind == Some(RowKind::Text)) {
             let expected = "\"conversation\": only answers are learned from";
-            return Err(Error::field("conversations.source.kind", "\"text\"", expected));
+            return Err(Error::field(&format!("{section}.source.kind"), "\"text\"", expected));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CorpusRecipe, Recipe, StageRecipe, read};
+use super::{CorpusRecipe, PpoRecipe, Recipe, RewardRecipe, StageRecipe, read};
 use crate::Error;
 
 /// How a model learns to answer.
@@ -22,6 +22,15 @@ pub struct FineTune {
     pub conversations: CorpusRecipe,
     /// How it learns.
     pub sft: StageRecipe,
+    /// As [`Recipe::prompts`].
+    #[serde(default)]
+    pub prompts: Option<CorpusRecipe>,
+    /// As [`Recipe::reward`].
+    #[serde(default)]
+    pub reward: Option<RewardRecipe>,
+    /// As [`Recipe::ppo`].
+    #[serde(default)]
+    pub ppo: Option<PpoRecipe>,
 }
 
 impl FineTune {
@@ -74,6 +83,9 @@ impl AnyRecipe {
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         folder.clone_into(&mut recipe.conversations.folder);
+        if let Some(prompts) = &mut recipe.prompts {
+            folder.clone_into(&mut prompts.folder);
+        }
         Ok(Self::FineTune(Box::new(recipe)))
     }
 
@@ -90,6 +102,54 @@ impl AnyRecipe {
                 (None, _) => Err(Error::NoStage { section: "conversations" }),
                 (_, None) => Err(Error::NoStage { section: "sft" }),
             },
+        }
+    }
+
+    /// What the model is asked when people compare its answers, and in PPO.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStage`] where the recipe has neither prompts nor conversations.
+    pub fn prompts(&self) -> Result<&CorpusRecipe, Error> {
+        let (prompts, conversations) = match self {
+            Self::FineTune(recipe) => (&recipe.prompts, Some(&recipe.conversations)),
+            Self::Whole(recipe) => (&recipe.prompts, recipe.conversations.as_ref()),
+        };
+        prompts.as_ref().or(conversations).ok_or(Error::NoStage { section: "prompts" })
+    }
+
+    /// How a reward model learns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStage`] where the recipe says nothing of it.
+    pub fn reward(&self) -> Result<&RewardRecipe, Error> {
+        let reward = match self {
+            Self::FineTune(recipe) => &recipe.reward,
+            Self::Whole(recipe) => &recipe.reward,
+        };
+        reward.as_ref().ok_or(Error::NoStage { section: "reward" })
+    }
+
+    /// How the policy learns from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStage`] where the recipe says nothing of it.
+    pub fn ppo(&self) -> Result<&PpoRecipe, Error> {
+        let ppo = match self {
+            Self::FineTune(recipe) => &recipe.ppo,
+            Self::Whole(recipe) => &recipe.ppo,
+        };
+        ppo.as_ref().ok_or(Error::NoStage { section: "ppo" })
+    }
+
+    /// What is drawn follows from it.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::FineTune(recipe) => recipe.seed,
+            Self::Whole(recipe) => recipe.seed,
         }
     }
 

@@ -3,11 +3,15 @@
 mod check;
 mod fine_tune;
 mod lora;
+mod people;
 mod read;
 
 pub(crate) use check::ppm;
 pub use fine_tune::{AnyRecipe, FineTune};
 pub use lora::LoraRecipe;
+pub use people::{
+    COMPLETION_TOKENS_MAX, EPISODES_MAX, PpoRecipe, REWARD_MODELS_MAX, RewardRecipe, ValueKind,
+};
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +53,16 @@ pub struct Recipe {
     /// How it learns to answer.
     #[serde(default)]
     pub sft: Option<StageRecipe>,
+    /// What it is asked when people compare its answers, and in PPO: conversations, of which all up
+    /// to the last question counts. Those of `conversations` if not given.
+    #[serde(default)]
+    pub prompts: Option<CorpusRecipe>,
+    /// How a reward model learns what people preferred.
+    #[serde(default)]
+    pub reward: Option<RewardRecipe>,
+    /// How it learns from the reward model.
+    #[serde(default)]
+    pub ppo: Option<PpoRecipe>,
 }
 
 /// How text becomes tokens: a vocabulary that is learned from the corpus, or one that is there.

@@ -45,7 +45,15 @@ impl Recipe {
     /// held to, and its recipe but for the stages after.
     #[must_use]
     pub fn pretraining_toml(&self) -> String {
-        write(&Self { conversations: None, sft: None, ..self.clone() })
+        let pretraining = Self {
+            conversations: None,
+            sft: None,
+            prompts: None,
+            reward: None,
+            ppo: None,
+            ..self.clone()
+        };
+        write(&pretraining)
     }
 
     /// What tells the pretraining by this recipe from that by any other.
@@ -57,8 +65,9 @@ impl Recipe {
     /// Lets relative paths begin at `folder`.
     fn lies_in(&mut self, folder: &Path) {
         let places = [&mut self.corpus.folder, &mut self.tokenizer.folder];
-        let conversations = self.conversations.as_mut().map(|recipe| &mut recipe.folder);
-        for place in places.into_iter().chain(conversations) {
+        let conversations = self.conversations.iter_mut().map(|recipe| &mut recipe.folder);
+        let prompts = self.prompts.iter_mut().map(|recipe| &mut recipe.folder);
+        for place in places.into_iter().chain(conversations).chain(prompts) {
             folder.clone_into(place);
         }
     }

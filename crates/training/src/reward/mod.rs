@@ -21,6 +21,6 @@ mod training;
 pub use comparison::RankedCompletions;
 pub use logistic::{log_sigmoid, sigmoid};
 pub use loss::{RankingLoss, ranking_loss};
-pub use model::{Combine, Ensemble, RewardModel, RewardStep};
+pub use model::{Combine, Ensemble, RewardModel, RewardStep, read_value_model};
 pub use normalization::{Normalization, NormalizedScores, Scale};
 pub use training::{RewardTraining, accuracy_of};

@@ -51,7 +51,7 @@ pub struct RewardStep {
 }
 
 impl RewardModel {
-    /// A model on this trunk whose head is drawn from the seed.
+    /// A model that learns, on this trunk, whose head is drawn from the seed.
     #[must_use]
     pub fn new(trunk: Trainable, seed: u64, options: OptimizerOptions) -> Self {
         let head = ScalarHead::new(trunk.device(), trunk.config().width, seed);
@@ -134,25 +134,6 @@ impl RewardModel {
         &self.network
     }
 
-    /// This as a value model to begin with: what it foretells of a finished completion is its score.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotNormalized`] where scores have no scale.
-    ///
-    /// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix B.1.
-    pub fn into_value_model(self, options: OptimizerOptions) -> Result<Network, Error> {
-        let Scale::Normalized(normalization) = self.scale else {
-            return Err(Error::NotNormalized);
-        };
-        let Network { trunk, head, .. } = self.network;
-        let raw = head.map(|head| head.weight().to_vec()).unwrap_or_default();
-        let scaled = raw.iter().map(|&weight| rounded(normalization.gain() * f64::from(weight)));
-        let (weight, offset) = (scaled.collect::<Vec<f32>>(), rounded(normalization.bias()));
-        let head = ScalarHead::with_weight(trunk.device(), &weight, offset);
-        Ok(Network::new(trunk, Some(head), options))
-    }
-
     /// Writes trunk, head and scale into a folder; of an adapter, what lies beside its base.
     ///
     /// # Errors
@@ -173,22 +154,14 @@ impl RewardModel {
         Ok(folder.write_bytes(FACTS_FILE, &bytes)?)
     }
 
-    /// Reads a model whose own weights learned; it may learn on with these options.
+    /// Reads a model whose own weights learned. It only scores.
     ///
     /// # Errors
     ///
     /// Where a file cannot be read, or is of another form or width.
-    pub fn read(
-        device: &Device,
-        folder: &Path,
-        precision: Precision,
-        options: OptimizerOptions,
-    ) -> Result<Self, Error> {
-        let facts = read_facts(&folder.join(FACTS_FILE))?;
-        let trunk = Trainable::read(device, folder, precision)?;
-        let (path, width) = (folder.join(HEAD_FILE), trunk.config().width);
-        let head = Network::read_head(device, &path, (width, 0.0))?;
-        Ok(Self { network: Network::new(trunk, Some(head), options), scale: facts.scale })
+    pub fn read(device: &Device, folder: &Path, precision: Precision) -> Result<Self, Error> {
+        let (trunk, head, scale) = read(device, folder, precision)?;
+        Ok(Self { network: Network::frozen(trunk, Some(head)), scale })
     }
 }
 
@@ -197,6 +170,28 @@ impl Scorer for RewardModel {
         let raw = self.raw_scores(sequences(rollouts));
         Ok(self.scale.normalize(&raw)?.as_slice().to_vec())
     }
+}
+
+/// Reads a reward model as a value model that learns: what it foretells of a finished completion is
+/// the score to begin with.
+///
+/// # Errors
+///
+/// As [`RewardModel::read`]; [`Error::NotNormalized`] where scores have no scale.
+///
+/// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix B.1.
+pub fn read_value_model(
+    device: &Device,
+    folder: &Path,
+    precision: Precision,
+    options: OptimizerOptions,
+) -> Result<Network, Error> {
+    let (trunk, head, scale) = read(device, folder, precision)?;
+    let Scale::Normalized(normalization) = scale else { return Err(Error::NotNormalized) };
+    let scaled = |weight: f32| rounded(normalization.gain() * f64::from(weight));
+    let weight: Vec<f32> = head.weight().to_vec().into_iter().map(scaled).collect();
+    let head = ScalarHead::with_weight(device, &weight, rounded(normalization.bias()));
+    Ok(Network::new(trunk, Some(head), options))
 }
 
 /// How the scores of several models become one.
@@ -257,6 +252,18 @@ fn packed<'a>(sequences: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Pa
     let mut packed = Packed::default();
     sequences.into_iter().for_each(|(prompt, completion)| packed.push_whole(prompt, completion));
     packed
+}
+
+fn read(
+    device: &Device,
+    folder: &Path,
+    precision: Precision,
+) -> Result<(Trainable, ScalarHead, Scale), Error> {
+    let facts = read_facts(&folder.join(FACTS_FILE))?;
+    let trunk = Trainable::read(device, folder, precision)?;
+    let (path, width) = (folder.join(HEAD_FILE), trunk.config().width);
+    let head = Network::read_head(device, &path, (width, 0.0))?;
+    Ok((trunk, head, facts.scale))
 }
 
 fn read_facts(path: &Path) -> Result<Facts, Error> {

@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::Error;
     use crate::ppo::{Rollout, Scorer};
+    use crate::reward::read_value_model;
     use crate::tiny::{moves, trunk};
 
     fn device(threads: usize) -> Device {
@@ -181,9 +182,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reward");
         land_folder(&RealDisk, &path, |folder| model.write(folder)).unwrap();
-        let mut read = RewardModel::read(&device(1), &path, Precision::F32, moves()).unwrap();
+        let mut read = RewardModel::read(&device(1), &path, Precision::F32).unwrap();
         assert_eq!(read.score(&samples()).unwrap(), expected);
-        let mut values = read.into_value_model(moves()).unwrap();
+        let values = read_value_model(&device(1), &path, Precision::F32, moves());
+        let mut values = values.unwrap();
         for (sample, score) in samples().iter().zip(expected) {
             let mut packed = crate::packed::Packed::default();
             packed.push_whole(&sample.prompt, &sample.completion);
