@@ -26,6 +26,8 @@ pub mod run_folder;
 pub mod schedule;
 pub mod text;
 
+#[cfg(test)]
+mod conformance;
 mod learner;
 mod per_token;
 mod stage;
