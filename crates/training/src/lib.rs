@@ -27,6 +27,8 @@ pub mod run_folder;
 pub mod schedule;
 pub mod text;
 
+#[cfg(test)]
+mod conformance;
 mod learner;
 mod packed;
 mod per_token;

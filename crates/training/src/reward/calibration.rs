@@ -80,23 +80,23 @@ mod tests {
 
     #[test]
     fn examples_by_hand() {
-        // σ(log 3) is 3/4, σ(log 9) is 9/10.
-        let (three, nine) = (3.0_f64.ln(), 9.0_f64.ln());
+        // σ(log 3) is 0.75, σ(log 19) is 0.95.
+        let (three, nineteen) = (3.0_f64.ln(), 19.0_f64.ln());
         let pairs = [
             judged(three, 1.0),
             judged(-three, 1.0),
-            judged(nine, 1.0),
-            judged(-nine, 0.0),
-            judged(nine, 0.5),
+            judged(nineteen, 1.0),
+            judged(-nineteen, 0.0),
+            judged(nineteen, 0.5),
         ];
         let found = bins(&pairs, 5);
         assert_eq!(found.iter().map(|bin| bin.pairs).collect::<Vec<_>>(), [0, 0, 2, 0, 3]);
         assert!(
             (found[2].predicted - 0.75).abs() < 1e-15 && (found[2].observed - 0.5).abs() < 1e-15
         );
-        assert!((found[4].predicted - 0.9).abs() < 1e-15);
+        assert!((found[4].predicted - 0.95).abs() < 1e-15);
         assert!((found[4].observed - 2.5 / 3.0).abs() < 1e-15);
-        let expected = (2.0 * 0.25 + 3.0 * (0.9 - 2.5 / 3.0)) / 5.0;
+        let expected = (2.0 * 0.25 + 3.0 * (0.95 - 2.5 / 3.0)) / 5.0;
         assert!((expected_error(&found) - expected).abs() < 1e-15);
     }
 
