@@ -6,14 +6,19 @@
 //!    survives a crash, and deleted rows can be traced to what was made from them.
 //! 3. [`feedback`] makes judgments of thumbs, edits and regenerations.
 //! 4. [`formats`] reads and writes comparisons in the formats of others.
+//! 5. A [`queue::Queue`] says whom to ask about what next; [`agreement`] how far labelers agree.
 //!
 //! The crate sees no model and no clock: times are given to it.
 
 #![forbid(unsafe_code)]
 
+pub mod store;
+
 pub mod feedback;
 pub mod formats;
-pub mod store;
+
+pub mod agreement;
+pub mod queue;
 
 mod candidate;
 mod comparison;
