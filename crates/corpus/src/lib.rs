@@ -58,6 +58,7 @@ mod loader;
 mod mix;
 mod permutation;
 mod prepare;
+mod prompts;
 mod report;
 mod threads;
 
@@ -67,6 +68,7 @@ pub use documents::Documents;
 pub use error::{Error, ShardFault};
 pub use folder::{Corpus, Facts, SHARDS_MAX, tokenizer_digest};
 pub use loader::{BATCH_TOKENS_MAX, Loader, LoaderOptions, Packing, Position, RowBatch, TIME_MAX};
+pub use prompts::{PROMPTS_MAX, Prompts};
 pub use report::{DropReason, Report, RowSample, SourceReport, SplitReport};
 pub use sources::{BadRow, Source};
 pub use split::Split;

@@ -175,6 +175,29 @@ pub enum Error {
         /// What was asked for.
         asked: usize,
     },
+    /// A reward model without anything to learn from.
+    #[error(
+        "there is no comparison to learn from ({left_out} were left out); import some with `scribe \
+         compare import`, or rank answers at /label"
+    )]
+    NoComparisons {
+        /// Those that cannot be learned from.
+        left_out: u64,
+    },
+    /// A step of PPO that has nothing to ask.
+    #[error("there is no prompt to answer; name conversations under [[prompts.source]]")]
+    NoPrompts,
+    /// A reward model that reads other tokens than the policy writes.
+    #[error(
+        "{} reads other tokens than {}; train the reward model again, on this policy's tokenizer",
+        reward.display(), policy.display()
+    )]
+    OtherTokenizer {
+        /// The reward model.
+        reward: PathBuf,
+        /// The policy.
+        policy: PathBuf,
+    },
     /// The policy is not the model that was sampled from.
     #[error(
         "token {token} of completion {completion} was sampled with a log-probability of {recorded}, \

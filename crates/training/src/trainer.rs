@@ -321,7 +321,7 @@ impl Trainer {
 }
 
 /// The files of a folder that landed whole, without its manifest.
-fn read_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
+pub(crate) fn read_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let manifest = artifacts::folder::verify(&RealDisk, folder, |_| ())?;
     let read = |name: &str| {
         let path = folder.join(name);

@@ -27,6 +27,7 @@ mod minibatches;
 pub mod objective;
 mod rewards;
 mod rollouts;
+mod run;
 mod step;
 mod whiten;
 
@@ -35,5 +36,6 @@ pub use kl::KlController;
 pub use minibatches::minibatches;
 pub use rewards::{NoEnd, RewardOptions, Scored, rewards};
 pub use rollouts::{Rollout, RolloutOptions, Rollouts, collect};
+pub use run::{PpoEvent, PpoObserver, PpoStage, PpoTrainer};
 pub use step::{Ppo, PpoMetrics, PpoOptions, Reference, Scorer, ValueModel};
 pub use whiten::{Mean, whiten};

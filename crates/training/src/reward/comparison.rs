@@ -7,7 +7,8 @@ pub struct RankedCompletions {
     pub prompt: Vec<u32>,
     /// At least two, with their stop tokens.
     pub completions: Vec<Vec<u32>>,
-    /// The rank of each completion; lower is better, and equal ones are tied.
+    /// The rank of each completion; lower is better, and equal ones are tied but for
+    /// [`BELOW`](super::BELOW).
     pub ranks: Vec<u32>,
 }
 

@@ -13,6 +13,10 @@ pub struct RankingLoss {
     pub d_scores: Vec<f64>,
 }
 
+/// The rank of completions that are worse than all others and were not compared with each other: what
+/// a choice of the best says of the rest. Pairs of two such ones do not count.
+pub const BELOW: u32 = u32::MAX;
+
 /// The loss of a ranking of K completions of one prompt.
 ///
 /// `-1 / C(K, 2) * Σ log σ(score[chosen] - score[rejected])` over all pairs, plus `centering *
@@ -24,11 +28,11 @@ pub struct RankingLoss {
 ///
 /// # Shapes
 ///
-/// - `scores`, `ranks`: `[completions]`; a lower rank is better, equal ranks are ties
+/// - `scores`, `ranks`: `[completions]`; a lower rank is better, equal ranks are ties but for [`BELOW`]
 ///
 /// # Panics
 ///
-/// Panics if the shapes differ or there are fewer than two completions.
+/// Panics if the shapes differ or no two completions were compared.
 ///
 /// Source: Ouyang et al. 2022, arXiv:2203.02155, equation 1; ties as in Rao and Kupper 1967, taken
 /// half and half; centering: Eisenstein et al. 2023, arXiv:2312.09244, with a coefficient of 0.01.
@@ -36,11 +40,14 @@ pub struct RankingLoss {
 pub fn ranking_loss(scores: &[f64], ranks: &[u32], centering: f64) -> RankingLoss {
     let completions = scores.len();
     assert!(completions == ranks.len(), "{completions} scores of {} ranks", ranks.len());
-    assert!(completions >= 2, "a ranking of {completions}");
-    let share = 2.0 / (count(completions) * count(completions - 1));
+    let are_compared =
+        |&(left, right): &(usize, usize)| (ranks[left], ranks[right]) != (BELOW, BELOW);
+    let compared = pairs(completions).filter(are_compared).count();
+    assert!(compared > 0, "a ranking of {completions} without a pair");
+    let share = 1.0 / count(compared);
     let mut loss = 0.0;
     let mut d_scores = vec![0.0; completions];
-    for (left, right) in pairs(completions) {
+    for (left, right) in pairs(completions).filter(are_compared) {
         let apart = scores[left] - scores[right];
         let together = scores[left] + scores[right];
         let weight = won(ranks[left], ranks[right]);
@@ -114,6 +121,18 @@ mod tests {
                 assert_near(&found.d_scores, &d_scores, 1e-14);
             }
         }
+    }
+
+    #[test]
+    fn a_choice_of_the_best_says_nothing_of_the_others() {
+        let scores = draws(3, 4);
+        let found = ranking_loss(&scores, &[BELOW, 0, BELOW, BELOW], 0.0);
+        let pairs = [0, 2, 3].map(|other| ranking_loss(&[scores[1], scores[other]], &[0, 1], 0.0));
+        let mean = pairs.iter().map(|pair| pair.loss).sum::<f64>() / 3.0;
+        assert!((found.loss - mean).abs() < 1e-15, "{found:?}");
+        let slopes = [0, 1, 2].map(|pair: usize| pairs[pair].d_scores[1] / 3.0);
+        let best = -slopes.iter().sum::<f64>();
+        assert_near(&found.d_scores, &[slopes[0], best, slopes[1], slopes[2]], 1e-15);
     }
 
     #[test]

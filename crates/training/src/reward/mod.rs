@@ -16,11 +16,15 @@ mod logistic;
 mod loss;
 mod model;
 mod normalization;
+mod stage;
+mod tokens;
 mod training;
 
 pub use comparison::RankedCompletions;
 pub use logistic::{log_sigmoid, sigmoid};
-pub use loss::{RankingLoss, ranking_loss};
+pub use loss::{BELOW, RankingLoss, ranking_loss};
 pub use model::{Combine, Ensemble, RewardModel, RewardStep, read_value_model};
 pub use normalization::{Normalization, NormalizedScores, Scale};
+pub use stage::{MemberReport, REPORT_FILE, RewardEvent, RewardReport, RewardStage};
+pub use tokens::{EncodedComparisons, Encoding};
 pub use training::{RewardTraining, accuracy_of};
