@@ -154,7 +154,7 @@ impl Series {
         assert!(bound > 0, "a draw from nothing");
         let words = self.philox().block([index, BELOW << 32]);
         let word = u64::from(words[0]) << 32 | u64::from(words[1]);
-        let high = u128::from(word) * u128::from(bound) >> 64;
+        let high = (u128::from(word) * u128::from(bound)) >> 64;
         u64::try_from(high).unwrap_or(bound - 1)
     }
 
