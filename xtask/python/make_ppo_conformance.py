@@ -153,17 +153,23 @@ def value_loss():
 
 
 def kl():
-    new, old = ragged(center=-2.0), ragged(center=-2.0)
-    difference = each(lambda a, b: a - b, new, old)
-    expected = {
-        "k1": difference,
-        "k2": each(lambda d: 0.5 * d * d, difference),
-        "k3": each(lambda d: math.expm1(-d) + d, difference),
-        "kl_per_episode": math.fsum(math.fsum(row) for row in difference) / len(difference),
-    }
+    cases = []
+    for name, spread in [("close", 0.1), ("far", 1.0)]:
+        old = ragged(center=-2.0)
+        new = each(lambda x: x + RANDOM.gauss(0.0, spread), old)
+        if name == "far":
+            # One token that the policy hardly samples: estimators that are cut off show it.
+            new[1][2] = old[1][2] - 3.0
+        difference = each(lambda a, b: a - b, new, old)
+        expected = {
+            "k1": difference,
+            "k2": each(lambda d: 0.5 * d * d, difference),
+            "k3": each(lambda d: math.expm1(-d) + d, difference),
+            "kl_per_episode": math.fsum(math.fsum(row) for row in difference) / len(difference),
+        }
+        cases.append(case(name, {"logprobs": new, "reference_logprobs": old}, expected))
     formula = "d = logprob - reference_logprob; k1 = d, k2 = d^2 / 2, k3 = exp(-d) - 1 + d; "
-    formula += "an episode is a sum, the mean is over episodes (k1)"
-    return formula, [case("lengths differ", {"logprobs": new, "reference_logprobs": old}, expected)]
+    return formula + "an episode is a sum, the mean is over episodes (k1)", cases
 
 
 def kl_controller():

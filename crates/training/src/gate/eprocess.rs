@@ -168,7 +168,7 @@ mod tests {
         let mut heard: Vec<u32> = Vec::new();
         for run in 0..runs {
             let series = Series { seed: 11, step: run.into(), epoch: 0 };
-            let draw = |index| f64::from(series.below(1 << 30, index) as u32) / f64::from(1 << 30);
+            let draw = |index| series.below(1 << 30, index) as f64 / f64::from(1 << 30);
             let mut test = EProcess::new(TestOptions::default());
             let mut index = 0;
             while test.verdict() == Verdict::Undecided {

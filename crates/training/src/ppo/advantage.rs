@@ -124,8 +124,14 @@ mod tests {
         let at = |t: usize| values.get(t).copied().unwrap_or(next);
         let delta = |t: usize| rewards[t] + discount.gamma * at(t + 1) - at(t);
         let decay = discount.gamma * discount.lambda;
-        let from =
-            |t: usize| (t..rewards.len()).map(|s| decay.powi((s - t) as i32) * delta(s)).sum();
+        let from = |t: usize| {
+            let mut factor = 1.0;
+            (t..rewards.len()).fold(0.0, |sum, s| {
+                let term = factor * delta(s);
+                factor *= decay;
+                sum + term
+            })
+        };
         (0..rewards.len()).map(from).collect()
     }
 

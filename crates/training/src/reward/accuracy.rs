@@ -80,8 +80,9 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_nothing() {
-        assert_eq!(interval(0, 0), [0.0, 1.0]);
-        assert!((Proportion { successes: 0.0, trials: 0 }.share() - 0.5).abs() < 1e-15);
+        let nothing = Proportion { successes: 0.0, trials: 0 };
+        assert_eq!(nothing.interval(), Interval { low: 0.0, high: 1.0 });
+        assert!((nothing.share() - 0.5).abs() < 1e-15);
     }
 
     #[test]

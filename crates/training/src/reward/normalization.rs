@@ -75,6 +75,7 @@ impl Normalization {
         let lowest = raw.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let all_finite = raw.iter().all(|score| score.is_finite());
+        // Of no score at all, the lowest is above the highest.
         let spread = highest - lowest;
         if !all_finite || spread <= LEAST_SPREAD * lowest.abs().max(highest.abs()) {
             return Err(Error::NoScale { samples, lowest, highest });
