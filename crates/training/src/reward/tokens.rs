@@ -73,7 +73,9 @@ impl Encoding<'_> {
                 let messages = vec![Message::new(Role::User, text.as_str())];
                 self.prompt(&Conversation { messages })?
             }
-            messages => self.prompt(&messages.conversation().unwrap_or_default())?,
+            messages @ Prompt::Messages(_) => {
+                self.prompt(&messages.conversation().unwrap_or_default())?
+            }
         };
         let (mut completions, mut ranks) = (Vec::new(), Vec::new());
         for (place, completion) in candidate.completions().iter().enumerate() {
