@@ -111,6 +111,17 @@ pub enum Error {
         /// The steps of its newest checkpoint.
         steps: u64,
     },
+    /// A run whose model was not taught to answer to the end.
+    #[error(
+        "{} does not answer yet ({steps} steps are saved); run `scribe sft` with the same recipe and \
+         --run first", folder.display()
+    )]
+    NotFineTuned {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The steps of its newest checkpoint.
+        steps: u64,
+    },
     /// Another process trains in this folder.
     #[error("{} is in use by another process; wait for it, or name another --run", folder.display())]
     Locked {

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use artifacts::checkpoints::{self, Checkpoints, Newest};
 use artifacts::disk::RealDisk;
+use artifacts::hash::Digest;
 use artifacts::{folder, shown};
 use toml::{Table, Value};
 
 use crate::checkpoint::Progress;
 use crate::metrics::METRICS_FILE;
+use crate::recipe::AnyRecipe;
 use crate::trainer::CHECKPOINTS_FOLDER;
 use crate::{Error, Recipe};
 
@@ -25,6 +27,14 @@ use crate::{Error, Recipe};
 pub const RECIPE_FILE: &str = "recipe.toml";
 /// The folders of the stages that leave a model, in their order.
 pub const STAGES: [&str; 2] = ["3-pretrained", "4-sft"];
+/// The folder of the comparisons, one file for each round.
+pub const COMPARISONS_FOLDER: &str = "5-comparisons";
+/// The folder of the reward models, one folder for each round.
+pub const REWARD_FOLDER: &str = "6-reward";
+/// The folder of what learned from people, one folder for each round.
+pub const PPO_FOLDER: &str = "7-ppo";
+/// The most rounds of a run.
+pub const ROUNDS_MAX: usize = 999;
 /// The first line of [`RECIPE_FILE`], by which it is told from a recipe that somebody wrote.
 const WRITTEN_HERE: &str =
     "# What this folder is held to; the recipe that it came from lies elsewhere.\n";
@@ -118,14 +128,41 @@ impl RunFolder {
     /// [`Error::OtherCheckpoint`] where another recipe made it, and where checkpoints are there and
     /// the newest is not whole.
     pub fn finished_pretraining(&self, recipe: &Recipe) -> Result<PathBuf, Error> {
-        let not_yet = |steps| Error::NotPretrained { folder: self.path.clone(), steps };
-        let folder = self.pretrained().join(CHECKPOINTS_FOLDER);
+        self.finished(&self.pretrained(), recipe.identity(), |folder, steps| Error::NotPretrained {
+            folder,
+            steps,
+        })
+    }
+
+    /// The checkpoint at the end of the fine-tuning by this recipe, every byte of which was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFineTuned`] where there is none yet or steps are left to take, and as
+    /// [`Self::finished_pretraining`].
+    pub fn finished_fine_tuning(&self, recipe: &AnyRecipe) -> Result<PathBuf, Error> {
+        let identity = Digest::of(recipe.fine_tune_toml()?.as_bytes());
+        self.finished(&self.fine_tuned(), identity, |folder, steps| Error::NotFineTuned {
+            folder,
+            steps,
+        })
+    }
+
+    /// The checkpoint at the end of a stage.
+    fn finished(
+        &self,
+        stage: &Path,
+        identity: Digest,
+        not_yet: impl Fn(PathBuf, u64) -> Error,
+    ) -> Result<PathBuf, Error> {
+        let not_yet = |steps| not_yet(self.path.clone(), steps);
+        let folder = stage.join(CHECKPOINTS_FOLDER);
         if !folder.exists() {
             return Err(not_yet(0));
         }
         let mut checkpoints = Checkpoints::open(RealDisk, folder, checkpoints::KEEP_MIN)?;
         let mut latest = checkpoints.latest()?.ok_or_else(|| not_yet(0))?;
-        let progress = Progress::read(&latest.path)?.of_recipe(&latest.path, recipe.identity())?;
+        let progress = Progress::read(&latest.path)?.of_recipe(&latest.path, identity)?;
         match (progress.is_finished(), latest.damage.pop()) {
             (true, _) => Ok(latest.path),
             // The one at the end may be that which is damaged.
@@ -162,6 +199,24 @@ impl RunFolder {
     pub fn fine_tuned_corpus(&self) -> PathBuf {
         self.fine_tuned().join("corpus")
     }
+
+    /// What people preferred in a round, counted from 1.
+    #[must_use]
+    pub fn comparisons(&self, round: usize) -> PathBuf {
+        self.path.join(COMPARISONS_FOLDER).join(format!("{}.jsonl", name_of_round(round)))
+    }
+
+    /// The reward models of a round.
+    #[must_use]
+    pub fn reward(&self, round: usize) -> PathBuf {
+        self.path.join(REWARD_FOLDER).join(name_of_round(round))
+    }
+
+    /// What learned from people in a round: metrics and checkpoints.
+    #[must_use]
+    pub fn ppo(&self, round: usize) -> PathBuf {
+        self.path.join(PPO_FOLDER).join(name_of_round(round))
+    }
 }
 
 /// The newest model of a run, or of one of its stages; `None` for a folder that is neither, or has
@@ -174,6 +229,10 @@ pub fn newest_model(path: &Path) -> Result<Option<Newest>, Error> {
     if !path.is_dir() {
         return Ok(None);
     }
+    let learned = newest_of_rounds(&path.join(PPO_FOLDER))?;
+    if learned.is_some() {
+        return Ok(learned);
+    }
     let stages = STAGES.iter().rev().map(|stage| path.join(stage)).chain([path.to_owned()]);
     for stage in stages {
         let newest = checkpoints::newest(&RealDisk, &stage.join(CHECKPOINTS_FOLDER))?;
@@ -181,17 +240,43 @@ pub fn newest_model(path: &Path) -> Result<Option<Newest>, Error> {
             return Ok(newest);
         }
     }
+    // The folder of all rounds, too, can be named.
+    newest_of_rounds(path)
+}
+
+/// The newest model of the last round that has one.
+fn newest_of_rounds(folder: &Path) -> Result<Option<Newest>, Error> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    for round in (1..=ROUNDS_MAX).rev() {
+        let checkpoints = folder.join(name_of_round(round)).join(CHECKPOINTS_FOLDER);
+        if !checkpoints.is_dir() {
+            continue;
+        }
+        let newest = checkpoints::newest(&RealDisk, &checkpoints)?;
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
     Ok(None)
 }
 
-/// The newest model of one stage of a run, by the name of its folder in [`STAGES`]; `None` where it
-/// has none yet. Only reads.
+fn name_of_round(round: usize) -> String {
+    format!("round-{round}")
+}
+
+/// The newest model of one stage of a run, by the name of its folder in [`STAGES`], or of the last
+/// round for [`PPO_FOLDER`]; `None` where it has none yet. Only reads.
 ///
 /// # Errors
 ///
 /// As [`newest_model`].
 pub fn model_of_stage(run: &Path, stage: &str) -> Result<Option<Newest>, Error> {
-    Ok(checkpoints::newest(&RealDisk, &run.join(stage).join(CHECKPOINTS_FOLDER))?)
+    match stage {
+        PPO_FOLDER => newest_of_rounds(&run.join(stage)),
+        _ => Ok(checkpoints::newest(&RealDisk, &run.join(stage).join(CHECKPOINTS_FOLDER))?),
+    }
 }
 
 /// Whether a checkpoint is of pretraining: of a model that goes on with a text, and was never shown

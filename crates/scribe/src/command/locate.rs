@@ -266,6 +266,7 @@ fn locate_run(
     };
     let command = match stage {
         Some(StageName::Sft) => "sft",
+        Some(StageName::Ppo) => "ppo",
         _ => "pretrain",
     };
     let make = format!("`scribe {command} RECIPE --run {shown}` makes it");

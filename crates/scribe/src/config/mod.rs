@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args};
-use training::run_folder::STAGES;
+use training::run_folder::{PPO_FOLDER, STAGES};
 
 use crate::terminal::{ColorChoice, TerminalOptions};
 
@@ -128,11 +128,13 @@ pub enum StageName {
     Pretrained,
     /// It answers
     Sft,
+    /// It learned from what people preferred: the last round
+    Ppo,
 }
 
 impl StageName {
     /// All of them, in their order.
-    pub const ALL: [Self; 2] = [Self::Pretrained, Self::Sft];
+    pub const ALL: [Self; 3] = [Self::Pretrained, Self::Sft, Self::Ppo];
 
     /// Its folder in a run.
     #[must_use]
@@ -140,6 +142,7 @@ impl StageName {
         match self {
             Self::Pretrained => STAGES[0],
             Self::Sft => STAGES[1],
+            Self::Ppo => PPO_FOLDER,
         }
     }
 
@@ -149,6 +152,7 @@ impl StageName {
         match self {
             Self::Pretrained => "pretrained",
             Self::Sft => "sft",
+            Self::Ppo => "ppo",
         }
     }
 }
