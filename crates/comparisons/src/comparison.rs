@@ -99,10 +99,7 @@ impl Judgment {
     ///
     /// [`Refusal::UnknownLabeler`].
     pub fn check_labeler(&self, labelers: &BTreeSet<String>) -> Result<(), Refusal> {
-        match labelers.contains(&self.labeler) {
-            true => Ok(()),
-            false => Err(Refusal::UnknownLabeler { labeler: shown(&self.labeler) }),
-        }
+        check_labeler(&self.labeler, labelers)
     }
 
     fn check(&self, completions: usize) -> Result<(), Refusal> {
@@ -164,6 +161,13 @@ impl Comparison {
             let margin = self.judgment.margin.unwrap_or(gap);
             PairOfTexts { chosen: text(chosen), rejected: text(rejected), margin }
         })
+    }
+}
+
+pub(crate) fn check_labeler(labeler: &str, labelers: &BTreeSet<String>) -> Result<(), Refusal> {
+    match labelers.contains(labeler) {
+        true => Ok(()),
+        false => Err(Refusal::UnknownLabeler { labeler: shown(labeler) }),
     }
 }
 

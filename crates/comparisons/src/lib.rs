@@ -9,6 +9,33 @@
 //! 5. A [`queue::Queue`] says whom to ask about what next; [`agreement`] how far labelers agree.
 //!
 //! The crate sees no model and no clock: times are given to it.
+//!
+//! ```
+//! use comparisons::formats::{self, Judged, ReadOptions};
+//! use comparisons::store::Store;
+//!
+//! let file = br#"{"prompt": "2 + 2 =", "chosen": " 4", "rejected": " about 5"}"#;
+//! let options =
+//!     ReadOptions { labeler: "ada", from: "sums", time_ms: 0, labelers: None, decode: None };
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("comparisons.jsonl");
+//! let (mut store, _) = Store::open(&path)?;
+//! let imported = store.import(|import| {
+//!     let report = formats::read(&file[..], None, &options, |judged| match judged {
+//!         Judged::Comparison(comparison) => import.add(comparison),
+//!         _ => Ok(()),
+//!     })?;
+//!     assert_eq!(report.bad_rows(), 0);
+//!     Ok::<(), comparisons::Error>(())
+//! })?;
+//! assert_eq!((imported.added, store.count()), (1, 1));
+//! store.for_each(|_, comparison| {
+//!     assert_eq!(comparison.pairs().next().map(|pair| pair.chosen), Some(" 4"));
+//!     Ok::<(), comparisons::Error>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

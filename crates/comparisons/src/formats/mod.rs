@@ -4,7 +4,7 @@
 //! Writing turns a ranking into its pairs where a format only knows pairs, and counts what the
 //! format cannot say; what it can say comes back equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufRead;
 
@@ -12,6 +12,7 @@ use artifacts::shown;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::comparison::check_labeler;
 use crate::feedback::Thumb;
 use crate::{Comparison, Completion, Error, Refusal};
 
@@ -67,6 +68,8 @@ pub struct ReadOptions<'a> {
     pub from: &'a str,
     /// When they were given, where a row does not say: milliseconds since 1970, 0 for unknown.
     pub time_ms: u64,
+    /// Who may judge; `None` for anybody. A judgment of anybody else is a bad row.
+    pub labelers: Option<&'a BTreeSet<String>>,
     /// What tokens mean, for the files that hold tokens in place of texts.
     pub decode: Option<&'a Decode>,
 }
@@ -184,6 +187,10 @@ pub fn read<E: From<Error>>(
         }
         found.bad.into_iter().for_each(|reason| report.add_bad(line, reason));
         for judged in found.judged {
+            if let Err(refusal) = judged.check_labeler(options) {
+                report.add_bad(line, refusal.into());
+                continue;
+            }
             match &judged {
                 Judged::Comparison(_) => report.comparisons += 1,
                 Judged::Thumb(_) => report.thumbs += 1,
@@ -256,6 +263,16 @@ impl fmt::Debug for ReadOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("ReadOptions");
         f.field("labeler", &self.labeler).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+impl Judged {
+    fn check_labeler(&self, options: &ReadOptions<'_>) -> Result<(), Refusal> {
+        let labeler = match self {
+            Self::Comparison(comparison) => &comparison.judgment().labeler,
+            Self::Thumb(thumb) => &thumb.labeler,
+        };
+        options.labelers.map_or(Ok(()), |labelers| check_labeler(labeler, labelers))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::feedback::pair;
 use crate::{Candidate, Judgment, Message, Prompt, Ranking, Role};
 
 const OPTIONS: ReadOptions<'_> =
-    ReadOptions { labeler: "ada", from: "a test", time_ms: 0, decode: None };
+    ReadOptions { labeler: "ada", from: "a test", time_ms: 0, labelers: None, decode: None };
 
 fn read_all(text: &[u8], format: Option<Format>) -> Result<(Vec<Judged>, ReadReport), Error> {
     let mut all = Vec::new();
@@ -152,6 +152,18 @@ fn a_thumb_alone_is_a_thumb() {
         assert!(thumb.is_up && thumb.completion.text == "a");
         let found = (thumb.labeler.as_str(), thumb.reason.as_deref(), thumb.time_ms);
         assert_eq!(found, (labeler, reason, time_ms));
+    }
+}
+
+#[test]
+fn strangers_are_bad_rows_where_labelers_are_listed() {
+    let text = "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n".as_bytes();
+    for (name, comparisons) in [("ada", 1), ("bob", 0)] {
+        let labelers = BTreeSet::from([name.to_owned()]);
+        let options = ReadOptions { labelers: Some(&labelers), ..OPTIONS };
+        let report = read(text, None, &options, |_| Ok::<(), Error>(())).unwrap();
+        assert_eq!((report.comparisons, report.bad_rows()), (comparisons, 1 - comparisons));
+        assert_eq!(report.bad.contains_key("unknown labeler"), name == "bob");
     }
 }
 

@@ -188,13 +188,13 @@ impl Queue {
         }
     }
 
-    fn view<'a>(&self, labeler: &'a str, answers: &[Answer]) -> Result<View<'a>, Refusal> {
+    fn view<'a>(&self, labeler: &'a str, answers: &'a [Answer]) -> Result<View<'a>, Refusal> {
         if !self.labelers.contains(labeler) {
             return Err(Refusal::UnknownLabeler { labeler: shown(labeler) });
         }
         let mut view = View { labeler, given: 0, own: BTreeMap::new(), by: BTreeMap::new() };
         for answer in answers {
-            view.by.entry(answer.candidate).or_default().insert(answer.labeler.clone());
+            view.by.entry(answer.candidate).or_default().insert(answer.labeler.as_str());
             if answer.labeler == labeler {
                 view.given += 1;
                 let own = view.own.entry(answer.candidate).or_insert((0, 0));
@@ -273,7 +273,7 @@ struct View<'a> {
     /// How often this labeler has answered, and which of his or her answers was the last of these.
     own: BTreeMap<CandidateId, (usize, usize)>,
     /// Who has answered.
-    by: BTreeMap<CandidateId, BTreeSet<String>>,
+    by: BTreeMap<CandidateId, BTreeSet<&'a str>>,
 }
 
 impl View<'_> {

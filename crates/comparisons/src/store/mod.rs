@@ -308,6 +308,7 @@ impl<D: Disk> Store<D> {
     /// Appends a row, syncs it, and only then lets it count.
     fn write(&mut self, row: &Row) -> Result<(), Error> {
         let line = checked_line(row)?;
+        check_size(&self.path, self.bytes + line.len() as u64)?;
         let failed = |source| Error::Write { path: self.path.clone(), source };
         // Put back where all went well: after a failure the end of the file is not known.
         let mut file = self.file.take().ok_or_else(|| Error::Broken { path: self.path.clone() })?;
@@ -398,6 +399,7 @@ impl Anew {
     fn push(&mut self, line: &[u8]) -> Result<(), Error> {
         self.buffer.extend_from_slice(line);
         self.bytes += line.len() as u64;
+        check_size(&self.path, self.bytes)?;
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
     }
 
@@ -410,6 +412,14 @@ impl Anew {
     fn finish(&mut self) -> Result<(), Error> {
         self.flush()?;
         self.file.sync().map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+}
+
+/// Refuses what could not be read again.
+fn check_size(path: &Path, bytes: u64) -> Result<(), Error> {
+    match bytes {
+        0..STORE_BYTES_MAX => Ok(()),
+        _ => Err(Error::StoreTooLarge { path: path.to_owned(), limit: STORE_BYTES_MAX }),
     }
 }
 
