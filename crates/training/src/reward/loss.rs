@@ -30,8 +30,8 @@ pub struct RankingLoss {
 ///
 /// Panics if the shapes differ or there are fewer than two completions.
 ///
-/// Source: Ouyang et al. 2022, arXiv:2203.02155, equation 1; ties as in Rao and Kupper 1967, taken
-/// half and half; centering: Eisenstein et al. 2023, arXiv:2312.09244, with a coefficient of 0.01.
+/// Source: Ouyang et al. 2022, arXiv:2203.02155, equation 1, which has no ties; centering: Eisenstein
+/// et al. 2023, arXiv:2312.09244, with a coefficient of 0.01.
 #[must_use]
 pub fn ranking_loss(scores: &[f64], ranks: &[u32], centering: f64) -> RankingLoss {
     let completions = scores.len();
