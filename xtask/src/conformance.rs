@@ -8,8 +8,8 @@ use crate::setup;
 /// What the script needs; the peers' functions are taken out of their wheels.
 const PACKAGES: [&str; 2] = ["torch", "numpy"];
 
-/// The peers with the versions that the script knows: TRL's last with functions for PPO, and its last
-/// with PPO at all.
+/// The peers with the versions that the script knows: of TRL one whose PPO is made of functions, and a
+/// later one whose PPO is lines of a loop.
 const PEERS: [(&str, &str); 5] = [
     ("trl", "0.11.4"),
     ("trl", "0.29.0"),

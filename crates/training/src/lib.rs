@@ -4,6 +4,8 @@
 //! 2. A [`Trainer`] takes one step after the other: rows from a loader, forward and backward in
 //!    micro-batches, clipping, a [`Schedule`], an [`Optimizer`](optimizer::Optimizer).
 //! 3. [`metrics`] tells of every step, [`checkpoints`](checkpoint) keep what the run needs to go on.
+//! 4. [`reward`], [`ppo`] and [`gate`] are the arithmetic of learning from people's rankings, as
+//!    functions of arrays with one number [`PerToken`].
 //!
 //! The same recipe, text and seed give the same bytes: of weights, optimizer, and metrics; on any
 //! number of threads, in micro-batches of any size, stopped and resumed or not.

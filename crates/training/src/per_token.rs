@@ -53,10 +53,22 @@ impl PerToken {
         Self { flat, offsets: offsets.into() }
     }
 
+    /// Other numbers for the tokens of another one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are more or fewer of them.
+    #[must_use]
+    pub fn like(other: &Self, flat: Vec<f64>) -> Self {
+        let tokens = other.flat.len();
+        assert!(flat.len() == tokens, "{} numbers for {tokens} tokens", flat.len());
+        Self { flat, offsets: Arc::clone(&other.offsets) }
+    }
+
     /// The same number for every token of another one's shape.
     #[must_use]
     pub fn filled_like(other: &Self, value: f64) -> Self {
-        Self { flat: vec![value; other.flat.len()], offsets: Arc::clone(&other.offsets) }
+        Self::like(other, vec![value; other.flat.len()])
     }
 
     /// The numbers of a completion, to be written.
@@ -122,8 +134,7 @@ impl PerToken {
     /// A function of each number. Returns the same shape.
     #[must_use]
     pub fn map(&self, function: impl FnMut(f64) -> f64) -> Self {
-        let flat = self.flat.iter().copied().map(function).collect();
-        Self { flat, offsets: Arc::clone(&self.offsets) }
+        Self::like(self, self.flat.iter().copied().map(function).collect())
     }
 
     /// A function of each number and the one at the same place. Returns the same shape.
@@ -135,8 +146,7 @@ impl PerToken {
     pub fn zip(&self, other: &Self, mut function: impl FnMut(f64, f64) -> f64) -> Self {
         self.assert_shape(other);
         let pairs = self.flat.iter().zip(&other.flat);
-        let flat = pairs.map(|(&left, &right)| function(left, right)).collect();
-        Self { flat, offsets: Arc::clone(&self.offsets) }
+        Self::like(self, pairs.map(|(&left, &right)| function(left, right)).collect())
     }
 
     /// The sum over all tokens.

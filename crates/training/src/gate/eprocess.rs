@@ -27,7 +27,7 @@
 //! model that is not shown to be one costs a round.
 //!
 //! Sources: Ville 1939; Waudby-Smith and Ramdas 2023, "Estimating means of bounded random variables by
-//! betting", arXiv:2010.09686 (aGRAPA, section B); Voráček and Orabona 2025, "STaR-Bets",
+//! betting", arXiv:2010.09686 (aGRAPA); Voráček and Orabona 2025, "STaR-Bets",
 //! arXiv:2505.22422 (stakes that aim at the goal).
 
 use serde::{Deserialize, Serialize};
@@ -78,8 +78,6 @@ impl Default for TestOptions {
 pub struct EProcess {
     options: TestOptions,
     log_wealth: f64,
-    /// The highest that it was: what the test is decided by.
-    log_highest: f64,
     seen: u32,
     tied: u32,
 }
@@ -96,7 +94,7 @@ impl EProcess {
     #[must_use]
     pub fn new(options: TestOptions) -> Self {
         assert!(options.alpha > 0.0 && options.alpha < 1.0, "{options:?}");
-        Self { options, log_wealth: 0.0, log_highest: 0.0, seen: 0, tied: 0 }
+        Self { options, log_wealth: 0.0, seen: 0, tied: 0 }
     }
 
     /// Hears a pair, and says what all of them say now.
@@ -113,7 +111,6 @@ impl EProcess {
             Blinded::Loss => self.log_wealth += engine::log_1p(-stake),
             Blinded::Tie => self.tied += 1,
         }
-        self.log_highest = self.log_highest.max(self.log_wealth);
         self.seen += 1;
         self.verdict()
     }
@@ -121,7 +118,7 @@ impl EProcess {
     /// What the pairs say so far.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if self.log_highest >= self.log_goal() {
+        if self.log_wealth >= self.log_goal() {
             Verdict::Promote
         } else if self.seen < self.options.pairs {
             Verdict::Undecided
@@ -130,11 +127,11 @@ impl EProcess {
         }
     }
 
-    /// The highest wealth so far: the evidence against the hypothesis, which is refused at `1 / alpha`
-    /// (20 at 0.05).
+    /// The wealth: the evidence against the hypothesis, which is refused at `1 / alpha` (20 at 0.05).
+    /// Expected to be at most 1 where the hypothesis holds, whenever one looks.
     #[must_use]
     pub fn e_value(&self) -> f64 {
-        engine::exp(self.log_highest)
+        engine::exp(self.log_wealth)
     }
 
     /// How many pairs were heard.

@@ -6,7 +6,7 @@
 //! with the distance from the reference, and falls past a peak.
 //!
 //! Source: Gao, Schulman and Hilton 2022, "Scaling laws for reward model overoptimization",
-//! arXiv:2210.10760, section 1.
+//! arXiv:2210.10760.
 
 /// How the judge's score goes with the distance `d = sqrt(KL(policy ‖ reference))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,8 @@ impl Fit {
 ///
 /// Panics if there is no completion.
 ///
-/// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix G.3.
+/// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix G.3; that it is a bound: Beirami et al.
+/// 2024, arXiv:2401.01879.
 #[must_use]
 pub fn best_of_kl(completions: u32) -> f64 {
     assert!(completions > 0, "the best of nothing");

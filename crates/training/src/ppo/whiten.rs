@@ -22,7 +22,7 @@ const LEAST_VARIANCE: f64 = 1e-8;
 /// `(value - mean) / sqrt(variance + 1e-8)`, plus the mean where it is kept. Mean and variance are
 /// over all tokens of all completions, each counting the same; the variance is the population's,
 /// which divides by the tokens and not by one less, as in lm-human-preferences (`tf.nn.moments`).
-/// TRL and torchtune divide by one less.
+/// TRL, torchtune and verl divide by one less.
 ///
 /// # Shapes
 ///
@@ -47,8 +47,7 @@ mod tests {
     use super::*;
     use crate::testing::{assert_near, numbers};
 
-    /// The test of `whiten` in vwxyzjn/lm-human-preference-details, `tests/test_whiten.py`, made
-    /// there with OpenAI's TensorFlow code.
+    /// The example of "The N implementation details of RLHF with PPO", made there with OpenAI's code.
     #[test]
     fn the_published_example_keeps_its_mean() {
         let rewards = PerToken::from_rows(&[[1.2, 1.3, 1.4], [1.5, 1.6, 1.7], [1.8, 1.9, 2.0]]);

@@ -64,8 +64,8 @@ mod tests {
         [low, high]
     }
 
-    /// The values of `statsmodels.stats.proportion.proportion_confint(k, n, method="wilson")`, which
-    /// are those of the formula at k = 0 and k = n: `z² / (n + z²)`.
+    /// Of `n` trials without a success the upper end is `z² / (n + z²)`; of as many with and without,
+    /// the ends are one half, less and more half the root of that.
     #[test]
     fn examples_by_hand() {
         let square = TWO_SIDED_95 * TWO_SIDED_95;

@@ -34,8 +34,8 @@ pub const BELOW: u32 = u32::MAX;
 ///
 /// Panics if the shapes differ or no two completions were compared.
 ///
-/// Source: Ouyang et al. 2022, arXiv:2203.02155, equation 1; ties as in Rao and Kupper 1967, taken
-/// half and half; centering: Eisenstein et al. 2023, arXiv:2312.09244, with a coefficient of 0.01.
+/// Source: Ouyang et al. 2022, arXiv:2203.02155, equation 1, which has no ties; centering: Eisenstein
+/// et al. 2023, arXiv:2312.09244, with a coefficient of 0.01.
 #[must_use]
 pub fn ranking_loss(scores: &[f64], ranks: &[u32], centering: f64) -> RankingLoss {
     let completions = scores.len();

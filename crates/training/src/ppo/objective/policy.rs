@@ -95,19 +95,19 @@ pub fn policy(tokens: &Tokens<'_>, clip_range: f64, minibatch_tokens: usize) -> 
     tokens.logprobs.assert_shape(tokens.advantages);
     let share = share_of(tokens.logprobs.tokens(), minibatch_tokens);
     let (mut loss, mut ratio, mut clipped, mut approx_kl) = (0.0, 0.0, 0.0, 0.0);
-    let mut advantages = tokens.advantages.flat().iter();
-    let d_logprobs = tokens.logprobs.zip(tokens.old_logprobs, |logprob, old_logprob| {
-        let advantage = advantages.next().copied().unwrap_or_default();
+    let mut d_logprobs = Vec::with_capacity(tokens.logprobs.tokens());
+    let pairs = tokens.logprobs.flat().iter().zip(tokens.old_logprobs.flat());
+    for ((&logprob, &old_logprob), &advantage) in pairs.zip(tokens.advantages.flat()) {
         let token = policy_token(&SampledToken { logprob, old_logprob, advantage }, clip_range);
         loss += token.loss;
         ratio += token.ratio;
         clipped += f64::from(u8::from(token.clipped));
         approx_kl += 0.5 * (logprob - old_logprob) * (logprob - old_logprob);
-        token.d_logprob * share
-    });
+        d_logprobs.push(token.d_logprob * share);
+    }
     PolicyLoss {
         loss: loss * share,
-        d_logprobs,
+        d_logprobs: PerToken::like(tokens.logprobs, d_logprobs),
         ratio: ratio * share,
         clip_fraction: clipped * share,
         approx_kl: approx_kl * share,

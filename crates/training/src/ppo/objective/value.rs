@@ -88,14 +88,15 @@ pub fn value(values: &Values<'_>, clip_range: f64, minibatch_tokens: usize) -> V
     values.values.assert_shape(values.returns);
     let share = share_of(values.values.tokens(), minibatch_tokens);
     let (mut loss, mut clipped) = (0.0, 0.0);
-    let mut returns = values.returns.flat().iter();
-    let d_values = values.values.zip(values.old_values, |value, old_value| {
-        let target = returns.next().copied().unwrap_or_default();
+    let mut d_values = Vec::with_capacity(values.values.tokens());
+    let pairs = values.values.flat().iter().zip(values.old_values.flat());
+    for ((&value, &old_value), &target) in pairs.zip(values.returns.flat()) {
         let token = value_token(&ForetoldToken { value, old_value, target }, clip_range);
         loss += token.loss;
         clipped += f64::from(u8::from(token.clipped));
-        token.d_value * share
-    });
+        d_values.push(token.d_value * share);
+    }
+    let d_values = PerToken::like(values.values, d_values);
     ValueLoss { loss: loss * share, d_values, clip_fraction: clipped * share }
 }
 
