@@ -14,9 +14,12 @@ mod interrupt;
 mod locate;
 mod log;
 mod models;
+mod people;
 mod plan;
+mod ppo;
 mod pretrain;
 mod progress;
+mod reward;
 mod serve;
 mod sft;
 mod stage;
@@ -102,6 +105,10 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
+    /// Train a reward model on what people preferred
+    Reward(reward::RewardOptions),
+    /// Let the model learn from its reward model, by PPO
+    Ppo(ppo::PpoOptions),
     /// From raw text to a model that answers, in one command, with a report card
     Story(story::StoryOptions),
     /// Watch a run of training as it goes
@@ -180,6 +187,8 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
+        Command::Reward(options) => reward::run(&mut session, &options),
+        Command::Ppo(options) => ppo::run(&mut session, &options),
         Command::Story(options) => story::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
         Command::Eval(command) => eval::run(&mut session, &command),

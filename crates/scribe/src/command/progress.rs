@@ -51,6 +51,8 @@ enum Unit {
     Rows,
     Tokens,
     Tasks,
+    /// Of these, by their word in the plural.
+    Things(&'static str),
 }
 
 impl<'a> Progress<'a> {
@@ -110,6 +112,17 @@ impl<'a> Progress<'a> {
     /// Begins a piece of work of `total` tasks.
     pub(crate) fn begin_tasks(&mut self, label: impl Into<String>, total: u64) {
         self.draw(Work::new(label.into(), Unit::Tasks, 0, Some(total)));
+    }
+
+    /// Begins a piece of work of `total` things, `done` of which are done.
+    pub(crate) fn begin_things(
+        &mut self,
+        label: impl Into<String>,
+        things: &'static str,
+        done: u64,
+        total: u64,
+    ) {
+        self.draw(Work::new(label.into(), Unit::Things(things), done, Some(total)));
     }
 
     fn draw(&mut self, work: Work) {
@@ -238,13 +251,14 @@ impl Unit {
             Self::Rows => format!("{count} rows"),
             Self::Tokens => format!("{count} tokens"),
             Self::Tasks => format!("{count} tasks"),
+            Self::Things(things) => format!("{count} {things}"),
         }
     }
 
     fn pace(self, count: u64) -> String {
         match self {
             Self::Bytes => bytes_for_people(count),
-            Self::Rows | Self::Tokens | Self::Tasks => count.to_string(),
+            Self::Rows | Self::Tokens | Self::Tasks | Self::Things(_) => count.to_string(),
         }
     }
 }

@@ -119,6 +119,12 @@ pub struct CorpusRecipe {
 }
 
 impl CorpusRecipe {
+    /// The share of documents that is held out, in millionths.
+    #[must_use]
+    pub fn validation_ppm(&self) -> u32 {
+        ppm(self.validation)
+    }
+
     /// Where a path of a source leads.
     #[must_use]
     pub fn resolve(&self, path: &Path) -> PathBuf {

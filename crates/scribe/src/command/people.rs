@@ -1,0 +1,123 @@
+//! What the commands of learning from people have in common: the run, the model that answers, and the
+//! words in which it is asked.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokenizer::{ChatFormat, Tokenizer};
+use training::RunFolder;
+use training::ppo::RolloutOptions;
+use training::recipe::{AnyRecipe, PpoRecipe};
+use training::reward::Encoding;
+use training::run_folder::ROUNDS_MAX;
+
+use super::{Failure, stage};
+use crate::config::{DeviceArguments, count};
+use crate::loading;
+
+/// Sequences that are decoded at once.
+const SLOTS: usize = 32;
+
+/// Which run and round.
+#[derive(Debug, Args)]
+pub(super) struct PeopleArguments {
+    /// How it learns: a TOML file with the sections [reward], [ppo] and [prompts]
+    pub(super) recipe: PathBuf,
+
+    /// The folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub(super) run: PathBuf,
+
+    /// The round: rankings, a reward model and PPO once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count::<ROUNDS_MAX>)]
+    pub(super) round: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArguments,
+}
+
+/// The run, and the model of it that was taught to answer.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) run: RunFolder,
+    pub(super) recipe: AnyRecipe,
+    /// Its last checkpoint.
+    pub(super) base: PathBuf,
+    /// How a checkpoint of a later stage names it.
+    pub(super) base_name: String,
+    tokenizer: Tokenizer,
+    format: ChatFormat,
+    context_tokens: usize,
+}
+
+impl Ground {
+    /// Opens the run of a recipe whose model answers.
+    pub(super) fn open(
+        arguments: &PeopleArguments,
+        device: &engine::Device,
+    ) -> Result<Self, Failure> {
+        let path = &arguments.recipe;
+        let recipe = AnyRecipe::read(path).map_err(|error| stage::refused(path, error))?;
+        let run = RunFolder::open(&arguments.run, &recipe.begin_toml())?;
+        let base = run.finished_fine_tuning(&recipe)?;
+        if !base.join("config.json").exists() {
+            return Err(Failure::usage(
+                "the model of this run is an adapter beside another model",
+                "leave [sft.lora] out of the recipe: what learns from people begins with whole \
+                 weights, beside which [ppo.lora] may learn",
+            ));
+        }
+        let tokenizer = loading::read_tokenizer(&base)?;
+        let format = ChatFormat::detect(&tokenizer)?.format;
+        let outline = model::Outline::read(device, &model::Source::detect(&base))?;
+        let context_tokens = outline.config().context_tokens;
+        let base_name = run.name_from_checkpoint(&base);
+        Ok(Self { run, recipe, base, base_name, tokenizer, format, context_tokens })
+    }
+
+    /// The most tokens that the model attends to.
+    pub(super) fn context_tokens(&self) -> usize {
+        self.context_tokens
+    }
+
+    /// The tokenizer's folder.
+    pub(super) fn tokenizer_folder(&self) -> PathBuf {
+        self.run.fine_tuned_tokenizer()
+    }
+
+    /// How texts become tokens; a completion leaves room for a prompt.
+    pub(super) fn encoding(&self, ppo: &PpoRecipe) -> Encoding<'_> {
+        Encoding {
+            tokenizer: &self.tokenizer,
+            format: &self.format,
+            completion_tokens: ppo.completion_tokens.min(self.context_tokens),
+            context_tokens: self.context_tokens,
+        }
+    }
+
+    /// How the model is sampled.
+    pub(super) fn rollouts(&self, ppo: &PpoRecipe) -> RolloutOptions {
+        RolloutOptions {
+            temperature: ppo.temperature,
+            completion_tokens: ppo.completion_tokens,
+            stop_tokens: self.stop_tokens(),
+            slots: SLOTS,
+        }
+    }
+
+    /// Tokens that end an answer.
+    pub(super) fn stop_tokens(&self) -> Vec<u32> {
+        self.tokenizer.end_of_turn().to_vec()
+    }
+}
+
+/// Sequences that are decoded at once.
+pub(super) fn slots() -> usize {
+    SLOTS
+}
+
+/// Makes the folder that something is to be left in.
+pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
+    Ok(std::fs::create_dir_all(path)?)
+}

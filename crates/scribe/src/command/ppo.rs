@@ -1,0 +1,222 @@
+//! `scribe ppo`: a model learns from its reward model.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use corpus::Prompts;
+use corpus::sources::RowKind;
+use engine::Device;
+use serde::Serialize;
+use training::Ended;
+use training::ppo::{PpoEvent, PpoMetrics, PpoStage, PpoTrainer};
+use training::recipe::{PpoRecipe, RewardRecipe};
+
+use super::interrupt::Interrupt;
+use super::people::{Ground, PeopleArguments, slots};
+use super::progress::Progress;
+use super::{Exit, Failure, Session, stage};
+
+/// What to learn from, and where.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scribe ppo recipes/tiny.toml --run runs/tiny\n  scribe chat \
+                        --run runs/tiny\n\nEach step lets the model answer some prompts, scores the \
+                        answers with the reward models of the round, and moves the model toward what \
+                        scored higher, at a price for every nat of drift from where it began. The \
+                        same command goes on where it stopped.")]
+pub struct PpoOptions {
+    #[command(flatten)]
+    people: PeopleArguments,
+}
+
+/// `scribe ppo --json`.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    schema: &'static str,
+    finished: bool,
+    /// Those that are saved: it goes on after them.
+    steps: u64,
+    /// The newest checkpoint, which is a model that any command takes.
+    model: Option<&'a Path>,
+    first: Option<&'a PpoMetrics>,
+    last: Option<&'a PpoMetrics>,
+}
+
+/// Learns.
+pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Failure> {
+    let device = Device::cpu(&options.people.device.options())?;
+    let ground = Ground::open(&options.people, &device)?;
+    let stage = stage_of(session, &ground, options)?;
+    let folder = stage.folder.clone();
+    let people = &options.people;
+    let command = format!(
+        "scribe ppo {} --run {} --round {}",
+        people.recipe.display(),
+        people.run.display(),
+        people.round
+    );
+    let mut trainer = PpoTrainer::open(stage, &device)?;
+    let interrupt =
+        Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
+    interrupt.set_saves(true);
+    let episodes = ground.recipe.ppo()?.episodes as u64;
+    let ended = learn(session, &mut trainer, &interrupt, episodes)?;
+    interrupt.set_saves(ended != Ended::Finished);
+    tell(session, &trainer, &folder, ended)?;
+    match ended {
+        Ended::Finished => Ok(()),
+        Ended::Stopped(steps) => {
+            session
+                .terminal
+                .note(format_args!("stopped after {steps} steps; go on with: {command}"));
+            Err(Failure::silent(Exit::Interrupted))
+        }
+    }
+}
+
+fn stage_of(
+    session: &mut Session,
+    ground: &Ground,
+    options: &PpoOptions,
+) -> Result<PpoStage, Failure> {
+    let recipe = ground.recipe.ppo()?.clone();
+    let reward = ground.recipe.reward()?.clone();
+    let round = options.people.round.get();
+    let reward_models = reward_models(&ground.run.reward(round), &reward)?;
+    let prompts = prompts(session, ground, &recipe)?;
+    Ok(PpoStage {
+        seed: ground.recipe.seed(),
+        base: ground.base.clone(),
+        base_name: ground.base_name.clone(),
+        reward_models,
+        tokenizer: ground.tokenizer_folder(),
+        prompts,
+        stop_tokens: ground.stop_tokens(),
+        slots: slots(),
+        folder: ground.run.ppo(round),
+        recipe,
+        reward,
+    })
+}
+
+/// The reward models of a round, all of which have to be there.
+fn reward_models(folder: &Path, recipe: &RewardRecipe) -> Result<Vec<PathBuf>, Failure> {
+    let models: Vec<_> =
+        (1..=recipe.models).map(|number| folder.join(format!("model-{number}"))).collect();
+    match models.iter().find(|model| !model.exists()) {
+        None => Ok(models),
+        Some(model) => Err(Failure::not_found(
+            format!("there is no reward model at `{}`", model.display()),
+            "train it first: scribe reward with the same recipe, --run and --round",
+        )),
+    }
+}
+
+/// What the model is asked, in tokens.
+fn prompts(
+    session: &mut Session,
+    ground: &Ground,
+    recipe: &PpoRecipe,
+) -> Result<Vec<Vec<u32>>, Failure> {
+    let section = ground.recipe.prompts()?;
+    let sources = stage::sources(session, section, RowKind::Conversation)?;
+    let found = Prompts::read(&sources, section.validation_ppm())?;
+    let encoding = ground.encoding(recipe);
+    let (mut prompts, mut long) = (Vec::new(), 0_u64);
+    for conversation in &found.train {
+        let prompt = encoding.prompt(conversation)?;
+        match prompt.len() + recipe.completion_tokens <= ground.context_tokens() {
+            true => prompts.push(prompt),
+            false => long += 1,
+        }
+    }
+    let terminal = &mut session.terminal;
+    if long > 0 {
+        terminal.warn(format_args!(
+            "{long} prompts are left out: with {} tokens of an answer they are longer than the {} \
+             that the model attends to",
+            recipe.completion_tokens,
+            ground.context_tokens()
+        ));
+    }
+    terminal.note(format_args!("{} prompts", prompts.len()));
+    Ok(prompts)
+}
+
+fn learn(
+    session: &mut Session,
+    trainer: &mut PpoTrainer,
+    interrupt: &Interrupt,
+    episodes: u64,
+) -> Result<Ended, Failure> {
+    let steps = trainer.steps();
+    let done = trainer.steps_done();
+    let mut progress = Progress::new(&mut session.terminal);
+    progress.begin_things("asking", "answers", done * episodes, steps * episodes);
+    let ended = trainer.run(&mut |event| {
+        hear(&mut progress, &event, steps, episodes);
+        match interrupt.is_wanted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    progress.end();
+    Ok(ended?)
+}
+
+fn hear(progress: &mut Progress<'_>, event: &PpoEvent<'_>, steps: u64, episodes: u64) {
+    match event {
+        PpoEvent::Step(metrics) => {
+            progress.relabel(format!(
+                "step {}/{steps}: score {:.2}, KL {:.2}, {:.0} tokens an answer",
+                metrics.step, metrics.score, metrics.kl_per_episode, metrics.completion_tokens
+            ));
+            progress.advance(metrics.step * episodes);
+            if metrics.skipped > 0 {
+                progress.warn(format_args!(
+                    "step {}: {} updates were left out, their gradients are not finite",
+                    metrics.step, metrics.skipped
+                ));
+            }
+        }
+        PpoEvent::Resumed { step, damage } => {
+            for error in *damage {
+                progress.warn(format_args!("{error}; an older checkpoint is used"));
+            }
+            progress.note(format_args!("going on after step {step}"));
+        }
+        PpoEvent::NotSaved { step, error } => {
+            progress.warn(format_args!("step {step} could not be saved: {error}"));
+        }
+        _ => {}
+    }
+}
+
+fn tell(
+    session: &mut Session,
+    trainer: &PpoTrainer,
+    folder: &Path,
+    ended: Ended,
+) -> Result<(), Failure> {
+    let lines = training::metrics::read_lines::<PpoMetrics>(folder)?;
+    let model = trainer.newest_checkpoint();
+    let terminal = &mut session.terminal;
+    if terminal.wants_json() {
+        return Ok(terminal.json(&Told {
+            schema: "scribe.ppo/1",
+            finished: ended == Ended::Finished,
+            steps: trainer.steps_saved(),
+            model: model.as_deref(),
+            first: lines.first(),
+            last: lines.last(),
+        })?);
+    }
+    if let (Ended::Finished, Some(model), [first, .., last]) = (ended, model, lines.as_slice()) {
+        terminal.note(format_args!(
+            "score {:.2} at first, {:.2} in the end; {:.2} nats of drift",
+            first.score, last.score, last.kl_per_episode
+        ));
+        terminal.line(model.display())?;
+    }
+    Ok(())
+}
