@@ -12,6 +12,7 @@
 
 pub mod bits_per_byte;
 pub mod compression;
+pub mod drift;
 pub mod gold;
 pub mod likelihood;
 pub mod ngram;

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod candidates;
 pub mod checkpoint;
 pub mod error;
 pub mod fine_tune;
@@ -27,6 +28,7 @@ pub mod recipe;
 pub mod reward;
 pub mod run_folder;
 pub mod schedule;
+pub mod serving;
 pub mod text;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use toml::{Table, Value};
 use crate::checkpoint::Progress;
 use crate::metrics::METRICS_FILE;
 use crate::recipe::AnyRecipe;
+use crate::serving::Serving;
 use crate::trainer::CHECKPOINTS_FOLDER;
 use crate::{Error, Recipe};
 
@@ -33,6 +34,8 @@ pub const COMPARISONS_FOLDER: &str = "5-comparisons";
 pub const REWARD_FOLDER: &str = "6-reward";
 /// The folder of what learned from people, one folder for each round.
 pub const PPO_FOLDER: &str = "7-ppo";
+/// The folder that says what is served.
+pub const SERVING_FOLDER: &str = "8-serving";
 /// The most rounds of a run.
 pub const ROUNDS_MAX: usize = 999;
 /// The first line of [`RECIPE_FILE`], by which it is told from a recipe that somebody wrote.
@@ -219,8 +222,8 @@ impl RunFolder {
     }
 }
 
-/// The newest model of a run, or of one of its stages; `None` for a folder that is neither, or has
-/// none yet. Only reads, so that a model can be tried while it learns.
+/// The model of a run that the gate let through last, else the newest one that was taught, or the newest
+/// of a stage that is named itself; `None` for a folder that is neither, or has none yet. Only reads, so that a model can be tried while it learns.
 ///
 /// # Errors
 ///
@@ -229,9 +232,11 @@ pub fn newest_model(path: &Path) -> Result<Option<Newest>, Error> {
     if !path.is_dir() {
         return Ok(None);
     }
-    let learned = newest_of_rounds(&path.join(PPO_FOLDER))?;
-    if learned.is_some() {
-        return Ok(learned);
+    let serving = Serving::read(path)?;
+    if let Some(promoted) = serving.current() {
+        let path = path.join(&promoted.checkpoint);
+        folder::open(&RealDisk, &path)?;
+        return Ok(Some(Newest { path, damage: Vec::new() }));
     }
     let stages = STAGES.iter().rev().map(|stage| path.join(stage)).chain([path.to_owned()]);
     for stage in stages {

@@ -239,16 +239,42 @@ pub(super) fn held_out(
     if corpus.facts().validation.tokens == 0 {
         return Ok(None);
     }
-    let found = Found::of(located, engine, SLOTS_DEFAULT.get())?;
-    let tokenizer = found.tokenizer.clone();
+    let (tokenizer, figure) = model_on_held_out(session, located, engine, &corpus)?;
     let texts = Texts::new(&corpus, &tokenizer).map_err(cannot_measure)?;
-    let ready = found.load(session)?;
-    let bytes = texts.bytes(Split::Validation)?;
-    let measured = measure(session, &ready, bytes, texts.of(Split::Validation)?)?;
-    let mut figures = vec![(located.name.clone(), measured.figure)];
+    let mut figures = vec![(located.name.clone(), figure)];
     let baselines = baselines(session, &texts)?.into_iter();
     figures.extend(baselines.map(|(name, figure)| (name.to_owned(), figure)));
     Ok(Some(figures))
+}
+
+/// As [`held_out`], under the model alone.
+pub(super) fn held_out_bits(
+    session: &mut Session,
+    located: &Located,
+    engine: &EngineOptions,
+    corpus: &Path,
+) -> Result<Option<BitsPerByte>, Failure> {
+    let corpus = open_corpus(corpus)?;
+    if corpus.facts().validation.tokens == 0 {
+        return Ok(None);
+    }
+    Ok(Some(model_on_held_out(session, located, engine, &corpus)?.1))
+}
+
+/// What a model needs for the held-out texts of a corpus, and the tokenizer that they are in.
+fn model_on_held_out(
+    session: &mut Session,
+    located: &Located,
+    engine: &EngineOptions,
+    corpus: &Corpus,
+) -> Result<(Tokenizer, BitsPerByte), Failure> {
+    let found = Found::of(located, engine, SLOTS_DEFAULT.get())?;
+    let tokenizer = found.tokenizer.clone();
+    let texts = Texts::new(corpus, &tokenizer).map_err(cannot_measure)?;
+    let ready = found.load(session)?;
+    let bytes = texts.bytes(Split::Validation)?;
+    let measured = measure(session, &ready, bytes, texts.of(Split::Validation)?)?;
+    Ok((tokenizer, measured.figure))
 }
 
 /// A corpus that is there.

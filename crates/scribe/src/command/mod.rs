@@ -20,6 +20,7 @@ mod ppo;
 mod pretrain;
 mod progress;
 mod reward;
+mod rounds;
 mod serve;
 mod sft;
 mod stage;
@@ -109,6 +110,8 @@ pub enum Command {
     Reward(reward::RewardOptions),
     /// Let the model learn from its reward model, by PPO
     Ppo(ppo::PpoOptions),
+    /// Rank, reward model, PPO, gate: again and again
+    Rounds(rounds::RoundsOptions),
     /// From raw text to a model that answers, in one command, with a report card
     Story(story::StoryOptions),
     /// Watch a run of training as it goes
@@ -189,6 +192,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Sft(options) => sft::run(&mut session, &options),
         Command::Reward(options) => reward::run(&mut session, &options),
         Command::Ppo(options) => ppo::run(&mut session, &options),
+        Command::Rounds(options) => rounds::run(&mut session, &options),
         Command::Story(options) => story::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
         Command::Eval(command) => eval::run(&mut session, &command),

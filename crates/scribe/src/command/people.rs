@@ -13,7 +13,7 @@ use training::reward::Encoding;
 use training::run_folder::ROUNDS_MAX;
 
 use super::{Failure, stage};
-use crate::config::{DeviceArguments, count};
+use crate::config::{AdapterArguments, DeviceArguments, EngineOptions, count};
 use crate::loading;
 
 /// Sequences that are decoded at once.
@@ -46,7 +46,7 @@ pub(super) struct Ground {
     pub(super) base: PathBuf,
     /// How a checkpoint of a later stage names it.
     pub(super) base_name: String,
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     format: ChatFormat,
     context_tokens: usize,
 }
@@ -109,6 +109,19 @@ impl Ground {
     /// Tokens that end an answer.
     pub(super) fn stop_tokens(&self) -> Vec<u32> {
         self.tokenizer.end_of_turn().to_vec()
+    }
+}
+
+impl PeopleArguments {
+    /// The options that compute as training does.
+    pub(super) fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            model: None,
+            adapter: AdapterArguments { adapter: None, merge_adapter: false },
+            device: self.device.clone(),
+            context_tokens: None,
+            cache_bytes: None,
+        }
     }
 }
 

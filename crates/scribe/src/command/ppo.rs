@@ -46,8 +46,6 @@ struct Told<'a> {
 pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
     let ground = Ground::open(&options.people, &device)?;
-    let stage = stage_of(session, &ground, options)?;
-    let folder = stage.folder.clone();
     let people = &options.people;
     let command = format!(
         "scribe ppo {} --run {} --round {}",
@@ -55,15 +53,59 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
         people.run.display(),
         people.round
     );
-    let mut trainer = PpoTrainer::open(stage, &device)?;
     let interrupt =
         Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
+    let round = Round { number: people.round.get(), begin: &ground.base };
+    let learned = make(session, &device, &ground, round, &interrupt)?;
+    tell(session, &learned)?;
+    ended(session, &learned, &command)
+}
+
+/// A round, and what its policy begins as.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round<'a> {
+    /// Counted from 1.
+    pub(super) number: usize,
+    /// A checkpoint.
+    pub(super) begin: &'a Path,
+}
+
+/// What a round of PPO leaves.
+#[derive(Debug)]
+pub(super) struct Learned {
+    pub(super) ended: Ended,
+    /// The newest checkpoint.
+    pub(super) model: Option<PathBuf>,
+    steps: u64,
+    folder: PathBuf,
+}
+
+/// Takes the steps that are left.
+pub(super) fn make(
+    session: &mut Session,
+    device: &Device,
+    ground: &Ground,
+    round: Round<'_>,
+    interrupt: &Interrupt,
+) -> Result<Learned, Failure> {
+    let stage = stage_of(session, ground, round)?;
+    let folder = stage.folder.clone();
+    let mut trainer = PpoTrainer::open(stage, device)?;
     interrupt.set_saves(true);
     let episodes = ground.recipe.ppo()?.episodes as u64;
-    let ended = learn(session, &mut trainer, &interrupt, episodes)?;
+    let ended = learn(session, &mut trainer, interrupt, episodes)?;
     interrupt.set_saves(ended != Ended::Finished);
-    tell(session, &trainer, &folder, ended)?;
-    match ended {
+    let (model, steps) = (trainer.newest_checkpoint(), trainer.steps_saved());
+    Ok(Learned { ended, model, steps, folder })
+}
+
+/// How a command ends with a round of PPO.
+pub(super) fn ended(
+    session: &mut Session,
+    learned: &Learned,
+    command: &str,
+) -> Result<(), Failure> {
+    match learned.ended {
         Ended::Finished => Ok(()),
         Ended::Stopped(steps) => {
             session
@@ -74,26 +116,22 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
     }
 }
 
-fn stage_of(
-    session: &mut Session,
-    ground: &Ground,
-    options: &PpoOptions,
-) -> Result<PpoStage, Failure> {
+fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<PpoStage, Failure> {
     let recipe = ground.recipe.ppo()?.clone();
     let reward = ground.recipe.reward()?.clone();
-    let round = options.people.round.get();
-    let reward_models = reward_models(&ground.run.reward(round), &reward)?;
+    let reward_models = reward_models(&ground.run.reward(round.number), &reward)?;
     let prompts = prompts(session, ground, &recipe)?;
     Ok(PpoStage {
         seed: ground.recipe.seed(),
         base: ground.base.clone(),
+        begin: round.begin.to_owned(),
         base_name: ground.base_name.clone(),
         reward_models,
         tokenizer: ground.tokenizer_folder(),
         prompts,
         stop_tokens: ground.stop_tokens(),
         slots: slots(),
-        folder: ground.run.ppo(round),
+        folder: ground.run.ppo(round.number),
         recipe,
         reward,
     })
@@ -192,20 +230,16 @@ fn hear(progress: &mut Progress<'_>, event: &PpoEvent<'_>, steps: u64, episodes:
     }
 }
 
-fn tell(
-    session: &mut Session,
-    trainer: &PpoTrainer,
-    folder: &Path,
-    ended: Ended,
-) -> Result<(), Failure> {
+/// Says what was learned.
+pub(super) fn tell(session: &mut Session, learned: &Learned) -> Result<(), Failure> {
+    let Learned { ended, model, steps, folder } = learned;
     let lines = training::metrics::read_lines::<PpoMetrics>(folder)?;
-    let model = trainer.newest_checkpoint();
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
         return Ok(terminal.json(&Told {
             schema: "scribe.ppo/1",
-            finished: ended == Ended::Finished,
-            steps: trainer.steps_saved(),
+            finished: *ended == Ended::Finished,
+            steps: *steps,
             model: model.as_deref(),
             first: lines.first(),
             last: lines.last(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comparisons::store::Store;
+use comparisons::store::{RowId, Store};
 use engine::Device;
 use serde::Serialize;
 use training::recipe::PpoRecipe;
@@ -39,11 +39,27 @@ struct Told<'a> {
 pub(super) fn run(session: &mut Session, options: &RewardOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
     let ground = Ground::open(&options.people, &device)?;
+    let round = options.people.round.get();
+    let report = make(session, &device, &ground, round)?;
+    tell(session, &ground.run.reward(round), &report)
+}
+
+/// Trains the reward models of a round that are not there yet, on the comparisons of all rounds so far.
+pub(super) fn make(
+    session: &mut Session,
+    device: &Device,
+    ground: &Ground,
+    round: usize,
+) -> Result<RewardReport, Failure> {
     let recipe = ground.recipe.reward()?.clone();
     let ppo = ground.recipe.ppo().cloned().unwrap_or_default();
-    let round = options.people.round.get();
-    let mut store = open_store(&ground.run.comparisons(round))?;
-    let (comparisons, ids) = encode(&store, &ground, &ppo, recipe.held_out)?;
+    let stores = (1..=round).map(|round| open_store(&ground.run.comparisons(round)));
+    let mut stores = stores.collect::<Result<Vec<_>, _>>()?;
+    let mut comparisons = EncodedComparisons::default();
+    let mut ids = Vec::with_capacity(stores.len());
+    for store in &stores {
+        ids.push(encode(store, ground, (&ppo, recipe.held_out), &mut comparisons)?);
+    }
     tell_left_out(session, &comparisons);
     let folder = ground.run.reward(round);
     make_folder(&folder)?;
@@ -53,13 +69,15 @@ pub(super) fn run(session: &mut Session, options: &RewardOptions) -> Result<(), 
         base: ground.base.clone(),
         tokenizer: ground.tokenizer_folder(),
         rollouts: ground.rollouts(&ppo),
-        folder: folder.clone(),
+        folder,
     };
-    let report = learn(session, &stage, &device, &comparisons)?;
-    for model in &report.models {
-        store.record_use(model.identity, &ids)?;
+    let report = learn(session, &stage, device, &comparisons)?;
+    for (store, ids) in stores.iter_mut().zip(&ids) {
+        for model in &report.models {
+            store.record_use(model.identity, ids)?;
+        }
     }
-    tell(session, &folder, &report)
+    Ok(report)
 }
 
 /// The comparisons of a round.
@@ -73,21 +91,21 @@ fn open_store(path: &Path) -> Result<Store, Failure> {
     Ok(Store::open(path)?.0)
 }
 
-/// All comparisons in tokens, and the rows that they stand in.
+/// Adds the comparisons of a store in tokens, and returns the rows that they stand in.
 fn encode(
     store: &Store,
     ground: &Ground,
-    ppo: &PpoRecipe,
-    held_out: f64,
-) -> Result<(EncodedComparisons, Vec<comparisons::store::RowId>), Failure> {
+    (ppo, held_out): (&PpoRecipe, f64),
+    encoded: &mut EncodedComparisons,
+) -> Result<Vec<RowId>, Failure> {
     let encoding = ground.encoding(ppo);
-    let (mut encoded, mut ids) = (EncodedComparisons::default(), Vec::new());
+    let mut ids = Vec::new();
     store.for_each(|id, comparison| {
         ids.push(id);
         encoded.add(&comparison, &encoding, held_out)?;
         Ok::<_, anyhow::Error>(())
     })?;
-    Ok((encoded, ids))
+    Ok(ids)
 }
 
 fn tell_left_out(session: &mut Session, comparisons: &EncodedComparisons) {

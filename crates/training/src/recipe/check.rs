@@ -7,8 +7,8 @@ use corpus::{BATCH_TOKENS_MAX, SOURCES_MAX, TIME_MAX, Weight};
 use tokenizer::SplitRule;
 
 use super::{
-    CorpusRecipe, FineTune, PpoRecipe, Recipe, RewardRecipe, SAMPLES_MAX, STEPS_MAX, SourceRecipe,
-    StageRecipe,
+    CorpusRecipe, FineTune, PpoRecipe, Recipe, RewardRecipe, RoundsRecipe, SAMPLES_MAX, STEPS_MAX,
+    SourceRecipe, StageRecipe,
 };
 use crate::Error;
 
@@ -36,7 +36,10 @@ impl Recipe {
         if let Some(conversations) = &self.conversations {
             conversations.check_conversations("conversations")?;
         }
-        check_people(self.prompts.as_ref(), self.reward.as_ref(), self.ppo.as_ref())?;
+        check_people(
+            self.prompts.as_ref(),
+            (self.reward.as_ref(), self.ppo.as_ref(), self.rounds.as_ref()),
+        )?;
         match &self.sft {
             Some(sft) => sft.check("sft", sft.fine_tune_row_tokens(self.model.context_tokens)?),
             None => Ok(()),
@@ -54,7 +57,10 @@ impl FineTune {
     /// Refuses what cannot be meant; the longest row is the base's affair.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.conversations.check_conversations("conversations")?;
-        check_people(self.prompts.as_ref(), self.reward.as_ref(), self.ppo.as_ref())?;
+        check_people(
+            self.prompts.as_ref(),
+            (self.reward.as_ref(), self.ppo.as_ref(), self.rounds.as_ref()),
+        )?;
         self.sft.check("sft", self.sft.fine_tune_row_tokens(TIME_MAX)?)
     }
 }
@@ -62,12 +68,12 @@ impl FineTune {
 /// Refuses what cannot be meant in the sections of learning from people.
 fn check_people(
     prompts: Option<&CorpusRecipe>,
-    reward: Option<&RewardRecipe>,
-    ppo: Option<&PpoRecipe>,
+    (reward, ppo, rounds): (Option<&RewardRecipe>, Option<&PpoRecipe>, Option<&RoundsRecipe>),
 ) -> Result<(), Error> {
     prompts.map_or(Ok(()), |prompts| prompts.check_conversations("prompts"))?;
     reward.map_or(Ok(()), RewardRecipe::check)?;
-    ppo.map_or(Ok(()), PpoRecipe::check)
+    ppo.map_or(Ok(()), PpoRecipe::check)?;
+    rounds.map_or(Ok(()), RoundsRecipe::check)
 }
 
 impl CorpusRecipe {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CorpusRecipe, PpoRecipe, Recipe, RewardRecipe, StageRecipe, read};
+use super::{CorpusRecipe, PpoRecipe, Recipe, RewardRecipe, RoundsRecipe, StageRecipe, read};
 use crate::Error;
 
 /// How a model learns to answer.
@@ -31,6 +31,9 @@ pub struct FineTune {
     /// As [`Recipe::ppo`].
     #[serde(default)]
     pub ppo: Option<PpoRecipe>,
+    /// As [`Recipe::rounds`].
+    #[serde(default)]
+    pub rounds: Option<RoundsRecipe>,
 }
 
 impl FineTune {
@@ -142,6 +145,19 @@ impl AnyRecipe {
             Self::Whole(recipe) => &recipe.ppo,
         };
         ppo.as_ref().ok_or(Error::NoStage { section: "ppo" })
+    }
+
+    /// Who compares answers, and how a round ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStage`] where the recipe says nothing of it.
+    pub fn rounds(&self) -> Result<&RoundsRecipe, Error> {
+        let rounds = match self {
+            Self::FineTune(recipe) => &recipe.rounds,
+            Self::Whole(recipe) => &recipe.rounds,
+        };
+        rounds.as_ref().ok_or(Error::NoStage { section: "rounds" })
     }
 
     /// What is drawn follows from it.

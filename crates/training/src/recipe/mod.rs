@@ -10,7 +10,8 @@ pub(crate) use check::ppm;
 pub use fine_tune::{AnyRecipe, FineTune};
 pub use lora::LoraRecipe;
 pub use people::{
-    COMPLETION_TOKENS_MAX, EPISODES_MAX, PpoRecipe, REWARD_MODELS_MAX, RewardRecipe, ValueKind,
+    COMPLETION_TOKENS_MAX, EPISODES_MAX, LabelerKind, PpoRecipe, REWARD_MODELS_MAX, RewardRecipe,
+    RoundsRecipe, ValueKind,
 };
 
 #[cfg(test)]
@@ -63,6 +64,9 @@ pub struct Recipe {
     /// How it learns from the reward model.
     #[serde(default)]
     pub ppo: Option<PpoRecipe>,
+    /// Who compares its answers, and when what learned from that is served.
+    #[serde(default)]
+    pub rounds: Option<RoundsRecipe>,
 }
 
 /// How text becomes tokens: a vocabulary that is learned from the corpus, or one that is there.

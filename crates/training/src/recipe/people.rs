@@ -1,10 +1,12 @@
 //! The sections of a recipe by which a model learns from people: prompts, reward model, PPO.
 
+use comparisons::COMPLETIONS_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::check::field;
 use super::{LoraRecipe, Precision, STEPS_MAX};
 use crate::Error;
+use crate::gate::Bounds;
 use crate::ppo::{Discount, KlController, NoEnd};
 use crate::reward::Combine;
 
@@ -159,6 +161,69 @@ impl Default for PpoRecipe {
             precision: Precision::default(),
             lora: None,
         }
+    }
+}
+
+/// Who compares answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelerKind {
+    /// People: a round waits for them.
+    #[default]
+    People,
+    /// A program with a known taste, for tests and for teaching; its rankings say so.
+    Synthetic,
+}
+
+/// How a round is gone through: answers are compared, a reward model and the policy learn, and the gate
+/// decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoundsRecipe {
+    /// Who compares answers.
+    pub labeler: LabelerKind,
+    /// Prompts whose answers are compared in each round; all where there are fewer.
+    pub prompts: usize,
+    /// Answers to each.
+    pub answers: usize,
+    /// The doubts of the synthetic labeler: scores this far apart are told apart in 73 % of all cases.
+    pub noise: f64,
+    /// Most blinded pairs of answers by which the gate decides.
+    pub gate_pairs: u32,
+    /// The share of models that are no better and yet promoted.
+    pub gate_alpha: f64,
+    /// The most by which bits per byte of held-out text may rise, as a share.
+    pub bits_per_byte_rise: f64,
+    /// The most by which answers may become longer or shorter, as a factor.
+    pub length_factor: f64,
+}
+
+impl Default for RoundsRecipe {
+    fn default() -> Self {
+        let Bounds { bits_per_byte_rise, length_factor, .. } = Bounds::default();
+        Self {
+            labeler: LabelerKind::default(),
+            prompts: 100,
+            answers: 4,
+            noise: 1.0,
+            gate_pairs: 400,
+            gate_alpha: 0.05,
+            bits_per_byte_rise,
+            length_factor,
+        }
+    }
+}
+
+impl RoundsRecipe {
+    /// Refuses what cannot be meant.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        field("rounds.prompts", self.prompts, 1..=1 << 20)?;
+        field("rounds.answers", self.answers, 2..=COMPLETIONS_MAX)?;
+        field("rounds.noise", self.noise, 1e-6..=1e6)?;
+        field("rounds.gate_pairs", self.gate_pairs, 1..=1 << 20)?;
+        field("rounds.gate_alpha", self.gate_alpha, 1e-6..=0.5)?;
+        field("rounds.bits_per_byte_rise", self.bits_per_byte_rise, 0.0..=10.0)?;
+        field("rounds.length_factor", self.length_factor, 1.0..=1e3)
     }
 }
 

@@ -51,6 +51,7 @@ impl Recipe {
             prompts: None,
             reward: None,
             ppo: None,
+            rounds: None,
             ..self.clone()
         };
         write(&pretraining)

@@ -56,8 +56,10 @@ pub struct PpoStage {
     pub reward: RewardRecipe,
     /// Decides every draw.
     pub seed: u64,
-    /// The checkpoint that the policy begins as, and against which its drift is measured.
+    /// The checkpoint against which the policy's drift is measured, and beside which an adapter lies.
     pub base: PathBuf,
+    /// The checkpoint that the policy begins as: the base, or what learned in the round before.
+    pub begin: PathBuf,
     /// What an adapter's files are to call it.
     pub base_name: String,
     /// The reward models' folders.
@@ -301,7 +303,7 @@ impl PpoStage {
         let rewards: Vec<String> = rewards.collect::<Result<_, _>>()?;
         let of = (
             (&self.recipe, self.reward.combine, self.reward.precision, self.seed),
-            (manifest(&self.base)?, rewards),
+            (manifest(&self.base)?, manifest(&self.begin)?, rewards),
             (&self.prompts, &self.stop_tokens),
         );
         Ok(Digest::of(&serde_json::to_vec(&of).expect("numbers and texts can be written")))
@@ -334,16 +336,17 @@ impl PpoStage {
                 let base = read(&self.base)?;
                 let adapter = match checkpoint {
                     Some(path) => Adapter::read(device, base.config(), path)?,
-                    None => {
+                    None if self.begin == self.base => {
                         let options = lora.options(&self.base_name);
                         Adapter::new(device, base.config(), &options, self.seed)?
                     }
+                    None => Adapter::read(device, base.config(), &self.begin)?,
                 };
                 (base.with_adapter(adapter)?, Reference::WithoutAdapter)
             }
             None => {
                 let reference = read(&self.base)?.frozen();
-                (read(checkpoint.unwrap_or(&self.base))?, Reference::Frozen(Box::new(reference)))
+                (read(checkpoint.unwrap_or(&self.begin))?, Reference::Frozen(Box::new(reference)))
             }
         };
         let moves = recipe.optimizer_options();

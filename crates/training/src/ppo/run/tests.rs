@@ -65,6 +65,7 @@ impl Given {
             reward: RewardRecipe { precision: crate::recipe::Precision::F32, ..Default::default() },
             seed: 9,
             base: self.path("base"),
+            begin: self.path("base"),
             base_name: "base".to_owned(),
             reward_models: vec![self.path("reward")],
             tokenizer: self.path("tokenizer"),

@@ -1,0 +1,202 @@
+//! `scribe rounds`: answers are compared, a reward model and the policy learn from that, a gate decides,
+//! and all of it again.
+
+mod gate;
+mod label;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use engine::Device;
+use model::Model;
+use serde::Serialize;
+use training::Ended;
+use training::gate::Decision;
+use training::run_folder::ROUNDS_MAX;
+use training::serving::{Promoted, Serving};
+
+use self::gate::Gate;
+use super::interrupt::Interrupt;
+use super::people::{Ground, PeopleArguments};
+use super::ppo::{self, Round};
+use super::{Exit, Failure, Session, locate, models, reward};
+use crate::config::{EngineOptions, count};
+use crate::loading::Outline;
+
+/// What to go through.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  scribe story recipes/tiny.toml --run runs/tiny\n  scribe rounds \
+                        recipes/tiny.toml --run runs/tiny --n 2\n  scribe chat --run runs/tiny\n\nEach \
+                        round lets the model answer prompts several times, has the answers ranked, \
+                        trains a reward model on all rankings so far, and lets the model learn from it. \
+                        The new model is served only if blinded pairs of answers show that it is \
+                        better, and nothing else became worse. The same command goes on where it \
+                        stopped."
+)]
+pub struct RoundsOptions {
+    #[command(flatten)]
+    people: PeopleArguments,
+
+    /// Rounds in all
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count::<ROUNDS_MAX>)]
+    n: NonZeroUsize,
+
+    /// Take back the last promotion, and serve what was served before
+    #[arg(long)]
+    rollback: bool,
+}
+
+/// `scribe rounds --json`.
+#[derive(Debug, Serialize)]
+struct Told {
+    schema: &'static str,
+    rounds: Vec<Gate>,
+    /// The model that is served now.
+    model: PathBuf,
+}
+
+/// What every part of a round is given.
+struct Table<'a> {
+    ground: &'a Ground,
+    device: &'a Device,
+    engine: EngineOptions,
+    interrupt: &'a Interrupt,
+}
+
+/// Goes through the rounds that are left.
+pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), Failure> {
+    let device = Device::cpu(&options.people.device.options())?;
+    let ground = Ground::open(&options.people, &device)?;
+    if options.rollback {
+        return roll_back(session, &ground);
+    }
+    let people = &options.people;
+    let command = format!(
+        "scribe rounds {} --run {} --n {}",
+        people.recipe.display(),
+        people.run.display(),
+        options.n
+    );
+    let interrupt =
+        Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
+    let table = Table {
+        ground: &ground,
+        device: &device,
+        engine: options.people.engine(),
+        interrupt: &interrupt,
+    };
+    let mut rounds = Vec::new();
+    for number in 1..=options.n.get() {
+        rounds.push(table.round(session, number, &command)?);
+    }
+    table.tell(session, rounds)
+}
+
+impl Table<'_> {
+    /// One round, or what a round that is over has left.
+    fn round(&self, session: &mut Session, number: usize, command: &str) -> Result<Gate, Failure> {
+        let folder = self.ground.run.ppo(number);
+        if let Some(gate) = Gate::read(&folder)? {
+            return Ok(gate);
+        }
+        session.terminal.note(format_args!("round {number}"));
+        let served = self.served()?;
+        self.label(session, number, &served, command)?;
+        let report = reward::make(session, self.device, self.ground, number)?;
+        for model in &report.models {
+            session.terminal.note(format_args!(
+                "the reward model agrees with {:.1} % of what it learned and {:.1} % of {} held-out \
+                 pairs",
+                100.0 * model.train_accuracy,
+                100.0 * model.accuracy,
+                model.pairs
+            ));
+        }
+        let round = Round { number, begin: &served };
+        let learned = ppo::make(session, self.device, self.ground, round, self.interrupt)?;
+        let (Ended::Finished, Some(new)) = (learned.ended, &learned.model) else {
+            ppo::ended(session, &learned, command)?;
+            return Err(Failure::silent(Exit::Broken));
+        };
+        let gate = self.gate(session, number, (&served, new))?;
+        if gate.judgment.decision == Decision::Promote {
+            self.promote(number, new)?;
+        }
+        gate.write(&folder)?;
+        Ok(gate)
+    }
+
+    /// The checkpoint that is served: the last one that was promoted, or what the run was taught.
+    fn served(&self) -> Result<PathBuf, Failure> {
+        let run = self.ground.run.path();
+        let serving = Serving::read(run)?;
+        let promoted = serving.current().map(|promoted| run.join(&promoted.checkpoint));
+        Ok(promoted.unwrap_or_else(|| self.ground.base.clone()))
+    }
+
+    fn promote(&self, round: usize, checkpoint: &Path) -> Result<(), Failure> {
+        let run = self.ground.run.path();
+        let mut serving = Serving::read(run)?;
+        // A round that was interrupted here has promoted already.
+        if serving.current().is_none_or(|current| current.round != round) {
+            let checkpoint = checkpoint.strip_prefix(run).unwrap_or(checkpoint).to_owned();
+            serving.promote(Promoted { round, checkpoint });
+            serving.write(run)?;
+        }
+        Ok(())
+    }
+
+    /// A model of the run in memory.
+    fn load(&self, session: &mut Session, checkpoint: &Path) -> Result<Arc<Model>, Failure> {
+        let run = self.ground.run.path();
+        let located = locate::checkpoint_of(session, run, checkpoint.to_owned())?;
+        let outline = models::outline(&located, &self.engine)?;
+        Ok(models::load(session, outline, Outline::load)?.model)
+    }
+
+    /// Ends with exit code 130 where Ctrl-C was pressed.
+    fn check_interrupt(&self, session: &mut Session, command: &str) -> Result<(), Failure> {
+        if !self.interrupt.is_wanted() {
+            return Ok(());
+        }
+        session.terminal.note(format_args!("stopped; go on with: {command}"));
+        Err(Failure::silent(Exit::Interrupted))
+    }
+
+    fn tell(&self, session: &mut Session, rounds: Vec<Gate>) -> Result<(), Failure> {
+        let model = self.served()?;
+        let terminal = &mut session.terminal;
+        if terminal.wants_json() {
+            return Ok(terminal.json(&Told { schema: "scribe.rounds/1", rounds, model })?);
+        }
+        let rows: Vec<_> = rounds.iter().map(Gate::row).collect();
+        terminal.table(&["ROUND", "WON", "OF PAIRS", "BITS PER BYTE", "TOKENS", "GATE"], &rows)?;
+        terminal.line(model.display())?;
+        Ok(())
+    }
+}
+
+/// Takes back the last promotion.
+fn roll_back(session: &mut Session, ground: &Ground) -> Result<(), Failure> {
+    let run = ground.run.path();
+    let mut serving = Serving::read(run)?;
+    let Some(taken_back) = serving.roll_back() else {
+        return Err(Failure::usage(
+            "no model of this run was promoted",
+            "there is nothing to take back: what the run was taught is served",
+        ));
+    };
+    serving.write(run)?;
+    let now = serving.current().map_or_else(
+        || "the model before all rounds".to_owned(),
+        |current| format!("that of round {}", current.round),
+    );
+    session.terminal.note(format_args!(
+        "the model of round {} is no longer served; {now} is",
+        taken_back.round
+    ));
+    Ok(())
+}
