@@ -128,6 +128,7 @@ fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<
         base_name: ground.base_name.clone(),
         reward_models,
         tokenizer: ground.tokenizer_folder(),
+        corpus: Some(ground.run.corpus()).filter(|corpus| corpus.exists()),
         prompts,
         stop_tokens: ground.stop_tokens(),
         slots: slots(),

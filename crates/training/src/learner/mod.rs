@@ -138,19 +138,19 @@ pub(crate) fn micro_rows(asked: Option<usize>, rows: usize, row_tokens: usize) -
 
 /// What makes a sum over so many tokens a mean.
 #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^26 tokens")]
-fn mean_of(tokens: usize) -> f32 {
+pub(crate) fn mean_of(tokens: usize) -> f32 {
     1.0 / tokens.max(1) as f32
 }
 
 /// The micro-batches of a batch.
-struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     batch: &'a RowBatch,
     micro_rows: usize,
     row: usize,
 }
 
 /// A micro-batch's own lists.
-struct Part<'a> {
+pub(crate) struct Part<'a> {
     batch: &'a RowBatch,
     range: std::ops::Range<usize>,
     positions: Vec<u32>,
@@ -158,7 +158,7 @@ struct Part<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn new(batch: &'a RowBatch, micro_rows: usize) -> Self {
+    pub(crate) fn new(batch: &'a RowBatch, micro_rows: usize) -> Self {
         Self { batch, micro_rows, row: 0 }
     }
 }
@@ -190,7 +190,7 @@ impl<'a> Part<'a> {
         Self { batch, range, positions, weights }
     }
 
-    fn micro_batch(&self, scale: f32) -> MicroBatch<'_> {
+    pub(crate) fn micro_batch(&self, scale: f32) -> MicroBatch<'_> {
         MicroBatch {
             tokens: &self.batch.inputs[self.range.clone()],
             positions: &self.positions,

@@ -37,5 +37,5 @@ pub use minibatches::minibatches;
 pub use rewards::{NoEnd, RewardOptions, Scored, rewards};
 pub use rollouts::{Rollout, RolloutOptions, Rollouts, collect};
 pub use run::{PpoEvent, PpoObserver, PpoStage, PpoTrainer};
-pub use step::{Ppo, PpoMetrics, PpoOptions, Reference, Scorer, ValueModel};
+pub use step::{Ppo, PpoMetrics, PpoOptions, Pretraining, Reference, Scorer, ValueModel};
 pub use whiten::{Mean, whiten};

@@ -121,6 +121,11 @@ pub struct PpoRecipe {
     pub no_end: NoEnd,
     /// Whether rewards are scaled to variance 1 over the tokens of a step, their mean kept.
     pub whiten_rewards: bool,
+    /// What a token of the text of pretraining counts beside one of an answer; 0 leaves that text
+    /// out. It keeps the model from forgetting how to write.
+    pub pretraining_coefficient: f64,
+    /// Rows of that text for each minibatch.
+    pub pretraining_rows: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept.
@@ -156,6 +161,8 @@ impl Default for PpoRecipe {
             lambda,
             no_end: NoEnd::Keep,
             whiten_rewards: false,
+            pretraining_coefficient: 0.0,
+            pretraining_rows: 4,
             checkpoint_every: 25,
             keep: artifacts::checkpoints::KEEP_MIN,
             precision: Precision::default(),
@@ -271,6 +278,8 @@ impl PpoRecipe {
         if let NoEnd::Fixed(amount) | NoEnd::Subtract(amount) = self.no_end {
             field("ppo.no_end", amount, -1e3..=1e3)?;
         }
+        field("ppo.pretraining_coefficient", self.pretraining_coefficient, 0.0..=1e3)?;
+        field("ppo.pretraining_rows", self.pretraining_rows, 1..=1 << 16)?;
         field("ppo.checkpoint_every", self.checkpoint_every, 1..=STEPS_MAX)?;
         field("ppo.keep", self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
         match &self.lora {

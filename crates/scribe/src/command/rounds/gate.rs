@@ -107,8 +107,7 @@ impl Gate {
     pub(super) fn row(&self) -> Vec<String> {
         let pairs = self.wins + self.ties + self.losses;
         let share = (f64::from(self.wins) + 0.5 * f64::from(self.ties)) / f64::from(pairs.max(1));
-        let reasons: Vec<String> =
-            self.judgment.reasons.iter().map(ToString::to_string).collect();
+        let reasons: Vec<String> = self.judgment.reasons.iter().map(ToString::to_string).collect();
         let decision = match reasons.as_slice() {
             [] => "promoted".to_owned(),
             reasons => format!("kept the old one: {}", reasons.join("; ")),

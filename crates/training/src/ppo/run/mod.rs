@@ -11,6 +11,7 @@ use artifacts::checkpoints::Checkpoints;
 use artifacts::disk::RealDisk;
 use artifacts::folder::NewFolder;
 use artifacts::hash::Digest;
+use corpus::{Corpus, LoaderOptions, Packing, Position, Split};
 use engine::Device;
 use engine::ops::adamw::EpsilonForm;
 use engine::random::Series;
@@ -18,7 +19,9 @@ use model::Adapter;
 use model::trainable::{ScalarHead, Trainable};
 use serde::{Deserialize, Serialize};
 
-use super::{KlController, Ppo, PpoMetrics, PpoOptions, Reference, RolloutOptions, ValueModel};
+use super::{
+    KlController, Ppo, PpoMetrics, PpoOptions, Pretraining, Reference, RolloutOptions, ValueModel,
+};
 use crate::checkpoint::read_json;
 use crate::metrics::MetricsLog;
 use crate::network::{Network, StateFiles};
@@ -32,6 +35,8 @@ use crate::{Error, ppo};
 const PROGRESS_FILE: &str = "ppo.json";
 /// The version of its form.
 const VERSION: u32 = 1;
+/// The longest rows of the text that is learned beside.
+const PRETRAINING_TOKENS_MAX: usize = 512;
 /// The weights of a value model of its own.
 const VALUES_FILE: &str = "values.safetensors";
 /// The state of what learns, beside the policy's weights.
@@ -66,6 +71,8 @@ pub struct PpoStage {
     pub reward_models: Vec<PathBuf>,
     /// The tokenizer's folder; every checkpoint gets its files.
     pub tokenizer: PathBuf,
+    /// The text of pretraining, for recipes that learn it beside.
+    pub corpus: Option<PathBuf>,
     /// What is asked, in tokens.
     pub prompts: Vec<Vec<u32>>,
     /// Tokens that end a completion.
@@ -89,6 +96,9 @@ struct Progress {
     policy_updates: u64,
     value_updates: u64,
     metrics_bytes: u64,
+    /// Where the next rows of text are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
 }
 
 /// What happens in a stage.
@@ -262,6 +272,7 @@ impl PpoTrainer {
             policy_updates: ppo.policy.updates(),
             value_updates,
             metrics_bytes: metrics.sync()?,
+            position: ppo.pretraining.as_ref().map(|text| text.position().clone()),
         };
         checkpoints.save(progress.step, |folder| {
             write_state(ppo, folder)?;
@@ -301,10 +312,13 @@ impl PpoStage {
         };
         let rewards = self.reward_models.iter().map(|path| manifest(path));
         let rewards: Vec<String> = rewards.collect::<Result<_, _>>()?;
+        let learns_text = |_: &&PathBuf| self.recipe.pretraining_coefficient > 0.0;
+        let text =
+            self.corpus.as_ref().filter(learns_text).map(|path| manifest(path)).transpose()?;
         let of = (
             (&self.recipe, self.reward.combine, self.reward.precision, self.seed),
             (manifest(&self.base)?, manifest(&self.begin)?, rewards),
-            (&self.prompts, &self.stop_tokens),
+            (&self.prompts, &self.stop_tokens, text),
         );
         Ok(Digest::of(&serde_json::to_vec(&of).expect("numbers and texts can be written")))
     }
@@ -360,8 +374,10 @@ impl PpoStage {
                 (Some(ScalarHead::with_weight(device, &zeros, 0.0)), ValueModel::OnTrunk)
             }
         };
+        let pretraining = self.pretraining(trunk.config().context_tokens)?;
         Ok(Ppo {
             policy: Network::new(trunk, head, moves),
+            pretraining,
             reference,
             value_model,
             kl: recipe.kl_controller(),
@@ -369,6 +385,24 @@ impl PpoStage {
             seed: self.seed,
             steps: 0,
         })
+    }
+
+    /// The text that is learned beside, in rows as long as the context window, an even number.
+    fn pretraining(&self, context_tokens: usize) -> Result<Option<Pretraining>, Error> {
+        let recipe = &self.recipe;
+        if recipe.pretraining_coefficient <= 0.0 {
+            return Ok(None);
+        }
+        let Some(path) = &self.corpus else {
+            let expected = "0 for a run that has no text of its own";
+            let found = recipe.pretraining_coefficient;
+            return Err(Error::field("ppo.pretraining_coefficient", found, expected));
+        };
+        let time = context_tokens.min(PRETRAINING_TOKENS_MAX) / 2 * 2;
+        let options = LoaderOptions { time, seed: self.seed, packing: Packing::Stream };
+        let loader = Corpus::open(path)?.loader(Split::Train, options)?;
+        let (rows, coefficient) = (recipe.pretraining_rows, recipe.pretraining_coefficient);
+        Ok(Some(Pretraining { loader, rows, coefficient }))
     }
 
     fn options(&self) -> PpoOptions {
@@ -424,6 +458,9 @@ fn read_progress(folder: &Path, identity: Digest) -> Result<Progress, Error> {
 
 fn read_state(ppo: &mut Ppo, folder: &Path, progress: &Progress) -> Result<(), Error> {
     (ppo.steps, ppo.kl) = (progress.step, progress.kl);
+    if let (Some(text), Some(position)) = (&mut ppo.pretraining, &progress.position) {
+        text.loader.seek(position)?;
+    }
     ppo.policy.read_state(folder, &POLICY_STATE, progress.policy_updates)?;
     let ValueModel::Own(network) = &mut ppo.value_model else { return Ok(()) };
     network.read_trunk(&folder.join(VALUES_FILE))?;

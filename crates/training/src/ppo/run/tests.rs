@@ -36,6 +36,7 @@ impl Given {
             folder.write_bytes("tokenizer.json", words)
         })
         .unwrap();
+        given.build_corpus();
         let mut reward = RewardModel::new(trunk(&device, Precision::F32, 4), 7, moves());
         let samples: Vec<Rollout> = prompts()
             .into_iter()
@@ -55,6 +56,19 @@ impl Given {
         given
     }
 
+    /// Text of few words, in tokens that the tiny model has.
+    fn build_corpus(&self) {
+        let file = self.path("poem.txt");
+        fs::write(&file, "hi i hhi ".repeat(200)).unwrap();
+        let json = r#"{"model": {"type": "BPE", "vocab": {"h": 0, "i": 1, "hi": 2, "\u0120": 3},
+            "merges": ["h i"]}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+            "added_tokens": []}"#;
+        let tokenizer = tokenizer::Tokenizer::from_json(json.as_bytes()).unwrap();
+        let options = corpus::BuildOptions::new(vec![corpus::Source::text("poem", file)]);
+        let options = corpus::BuildOptions { validation_ppm: 0, ..options };
+        Corpus::build(&options, &tokenizer, &self.path("corpus"), &mut |_| ()).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -69,6 +83,7 @@ impl Given {
             base_name: "base".to_owned(),
             reward_models: vec![self.path("reward")],
             tokenizer: self.path("tokenizer"),
+            corpus: Some(self.path("corpus")),
             prompts: prompts(),
             stop_tokens: vec![1],
             slots: 4,
@@ -126,14 +141,17 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn a_stage_that_is_stopped_goes_on_with_the_same_bytes() {
     let given = Given::new();
     let lora = LoraRecipe { rank: 2, alpha: None, targets: Target::ALL.to_vec() };
+    let with_text = PpoRecipe { pretraining_coefficient: 0.5, pretraining_rows: 3, ..recipe() };
     let on_trunk = PpoRecipe { values: ValueKind::Trunk, lora: Some(lora), ..recipe() };
-    for (kind, recipe) in [("own", recipe()), ("trunk", on_trunk)] {
+    for (kind, recipe) in [("own", recipe()), ("text", with_text), ("trunk", on_trunk)] {
         let whole = given.stage(&format!("{kind}-whole"), recipe.clone());
         let folder = whole.folder.clone();
         assert_eq!(work(whole, 1, u64::MAX), Ended::Finished);
         let expected = files(&folder);
         let lines = metrics::read_lines::<PpoMetrics>(&folder).unwrap();
         assert_eq!(lines.iter().map(|line| line.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        let text = lines.iter().all(|line| line.pretraining_loss > 0.0);
+        assert_eq!(text, kind == "text", "the text beside has a loss");
         assert!(lines[0].kl_coefficient > lines[4].kl_coefficient, "the price falls to its target");
         for stop in 1..5 {
             let stage = given.stage(&format!("{kind}-{stop}"), recipe.clone());

@@ -53,6 +53,9 @@ impl Ppo {
         for portion in in_portions(experience, minibatch) {
             self.learn_policy(experience, (portion, is_first), tokens, means)?;
         }
+        if let Some(pretraining) = &mut self.pretraining {
+            means.pretraining_loss += pretraining.accumulate(&mut self.policy.trunk)?;
+        }
         means.count_policy(self.policy.update(stride));
         let ValueModel::Own(network) = &mut self.value_model else { return Ok(()) };
         network.clear_gradients();

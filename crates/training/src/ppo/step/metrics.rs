@@ -55,6 +55,8 @@ pub struct PpoMetrics {
     pub gradient_norm: f64,
     /// The same of the value model, where it is one of its own; else 0.
     pub value_gradient_norm: f64,
+    /// Mean loss of the text that was learned beside, in nats a token; 0 where none was.
+    pub pretraining_loss: f64,
     /// The learning rate.
     pub rate: f64,
     /// Updates that were left out because gradients were not finite.
@@ -115,6 +117,8 @@ pub(super) struct Means {
     value_loss: f64,
     value_clipped: f64,
     updates: f64,
+    /// Sum over updates of the mean loss of the text beside.
+    pub pretraining_loss: f64,
     gradient_norm: f64,
     value_gradient_norm: f64,
     skipped: u64,
@@ -158,6 +162,7 @@ impl Means {
         metrics.clip_fraction = self.clipped / self.tokens;
         metrics.value_clip_fraction = self.value_clipped / self.tokens;
         metrics.approx_kl = self.approx_kl / self.tokens;
+        metrics.pretraining_loss = self.pretraining_loss / self.updates;
         metrics.gradient_norm = self.gradient_norm / self.updates;
         metrics.value_gradient_norm = self.value_gradient_norm / self.updates;
         metrics.skipped = self.skipped;

@@ -2,6 +2,7 @@
 
 mod improve;
 mod metrics;
+mod pretraining;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use model::trainable::Trainable;
 
 pub use self::metrics::PpoMetrics;
+pub use self::pretraining::Pretraining;
 use super::advantage::{Beyond, Discount, Estimates, advantages};
 use super::kl::{self, Estimator, KlController};
 use super::rewards::{NoEnd, RewardOptions, Scored, rewards};
@@ -86,6 +88,8 @@ pub struct Ppo {
     pub reference: Reference,
     /// What foretells returns.
     pub value_model: ValueModel,
+    /// Text that is learned beside, if any is.
+    pub pretraining: Option<Pretraining>,
     /// The price of drift.
     pub kl: KlController,
     /// How steps are taken.

@@ -90,6 +90,7 @@ fn ppo(setup: Setup) -> Ppo {
         policy: Network::new(policy, own_head, moves()),
         reference,
         value_model,
+        pretraining: None,
         kl: KlController::Fixed { coefficient: 0.02 },
         options: options(),
         seed: 11,
