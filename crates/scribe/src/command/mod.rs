@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod completions;
 mod config;
 mod corpus;
@@ -102,6 +103,9 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
+    /// Gather what people prefer: import, rank, look at, export and delete comparisons
+    #[command(subcommand)]
+    Compare(compare::CompareCommand),
     /// From raw text to a model that answers, in one command, with a report card
     Story(story::StoryOptions),
     /// Watch a run of training as it goes
@@ -180,6 +184,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
+        Command::Compare(command) => compare::run(&mut session, command),
         Command::Story(options) => story::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
         Command::Eval(command) => eval::run(&mut session, &command),
