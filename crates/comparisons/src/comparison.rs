@@ -103,10 +103,7 @@ impl Judgment {
     }
 
     fn check(&self, completions: usize) -> Result<(), Refusal> {
-        if self.labeler.trim().is_empty() {
-            return Err(Refusal::NoLabeler);
-        }
-        at_most("the bytes of a labeler's name", self.labeler.len(), NAME_BYTES_MAX)?;
+        check_name(&self.labeler)?;
         let reason = self.reason.as_ref().map_or(0, String::len);
         at_most("the bytes of a reason", reason, REASON_BYTES_MAX)?;
         let ranked = self.ranking.as_ref().map_or(completions, Ranking::completions);
@@ -164,6 +161,22 @@ impl Comparison {
     }
 }
 
+/// Refuses what nobody could be called: no name, a long one, or one that a terminal would obey.
+///
+/// # Errors
+///
+/// [`Refusal::NoLabeler`], [`Refusal::UnfitLabeler`], or that it is over its limit.
+pub fn check_name(labeler: &str) -> Result<(), Refusal> {
+    if labeler.trim().is_empty() {
+        return Err(Refusal::NoLabeler);
+    }
+    at_most("the bytes of a labeler's name", labeler.len(), NAME_BYTES_MAX)?;
+    match labeler.contains(char::is_control) {
+        true => Err(Refusal::UnfitLabeler { labeler: shown(labeler) }),
+        false => Ok(()),
+    }
+}
+
 pub(crate) fn check_labeler(labeler: &str, labelers: &BTreeSet<String>) -> Result<(), Refusal> {
     match labelers.contains(labeler) {
         true => Ok(()),
@@ -206,8 +219,12 @@ mod tests {
     #[test]
     fn impossible_judgments_are_refused() {
         type Change = fn(&mut Judgment);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (|judgment| judgment.labeler = " ".to_owned(), "no labeler"),
+            (
+                |judgment| judgment.labeler = "ada\u{9b}2J".to_owned(),
+                "a labeler's name with control characters",
+            ),
             (|judgment| judgment.labeler = "x".repeat(NAME_BYTES_MAX + 1), "over a limit"),
             (|judgment| judgment.reason = Some("x".repeat(REASON_BYTES_MAX + 1)), "over a limit"),
             (

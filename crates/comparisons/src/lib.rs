@@ -58,7 +58,7 @@ pub use candidate::{
     COMPLETIONS_MAX, Candidate, CandidateId, Completion, NAME_BYTES_MAX, Origin, Sampling,
     TOKENS_MAX,
 };
-pub use comparison::{Comparison, Judgment, PairOfTexts, REASON_BYTES_MAX};
+pub use comparison::{Comparison, Judgment, PairOfTexts, REASON_BYTES_MAX, check_name};
 pub use error::Error;
 pub use prompt::{MESSAGES_MAX, Message, Prompt, Role, TEXT_BYTES_MAX};
 pub use ranking::{Pair, Ranking, Relation};

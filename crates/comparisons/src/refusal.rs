@@ -40,6 +40,12 @@ pub enum Refusal {
     /// A labeler without a name.
     #[error("the labeler has no name; give one")]
     NoLabeler,
+    /// A labeler's name that a terminal or a table would obey.
+    #[error("the labeler's name `{labeler}` has a control character; write it without")]
+    UnfitLabeler {
+        /// The name, fit to be shown.
+        labeler: String,
+    },
     /// A ranking that gives one completion two places.
     #[error("completion {completion} has two places in the ranking; give it one")]
     NamedTwice {
@@ -103,6 +109,7 @@ impl Refusal {
             Self::EmptyPrompt => "empty prompt",
             Self::UnknownLabeler { .. } => "unknown labeler",
             Self::NoLabeler => "no labeler",
+            Self::UnfitLabeler { .. } => "a labeler's name with control characters",
             Self::NamedTwice { .. } => "a completion with two places",
             Self::Outside { .. } => "a place outside",
             Self::EmptyPlace { .. } => "an empty place",

@@ -206,7 +206,7 @@ impl RunFolder {
     /// What people preferred in a round, counted from 1.
     #[must_use]
     pub fn comparisons(&self, round: usize) -> PathBuf {
-        self.path.join(COMPARISONS_FOLDER).join(format!("{}.jsonl", name_of_round(round)))
+        comparisons_of_round(&self.path, round)
     }
 
     /// The reward models of a round.
@@ -222,8 +222,22 @@ impl RunFolder {
     }
 }
 
-/// The model of a run that the gate let through last, else the newest one that was taught, or the newest
-/// of a stage that is named itself; `None` for a folder that is neither, or has none yet. Only reads, so that a model can be tried while it learns.
+/// Whether a folder is that of a run. Only reads, so that a run can be told while it is worked in.
+#[must_use]
+pub fn is_run(path: &Path) -> bool {
+    artifacts::read_text(&path.join(RECIPE_FILE)).is_ok_and(|text| text.starts_with(WRITTEN_HERE))
+}
+
+/// What people preferred in a round of a run, counted from 1. The file has a lock of its own, so that
+/// people can be asked while the run is worked in.
+#[must_use]
+pub fn comparisons_of_round(run: &Path, round: usize) -> PathBuf {
+    run.join(COMPARISONS_FOLDER).join(format!("{}.jsonl", name_of_round(round)))
+}
+
+/// The model of a run that the gate let through last, else the newest one that was taught, or the
+/// newest of a stage that is named itself; `None` for a folder that is neither, or has none yet. Only
+/// reads, so that a model can be tried while it learns.
 ///
 /// # Errors
 ///

@@ -275,6 +275,13 @@ impl<D: Disk> Store<D> {
         self.index.count()
     }
 
+    /// The version that counts of a comparison, by the id of any version; `None` for what is not
+    /// there or was deleted.
+    #[must_use]
+    pub fn current(&self, id: RowId) -> Option<RowId> {
+        self.index.live(id).map(|(current, _)| current)
+    }
+
     /// Answers that count, in the order of their rows: a revised one is where it was revised.
     #[must_use]
     pub fn answers(&self) -> Vec<Answer> {

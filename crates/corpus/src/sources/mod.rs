@@ -337,6 +337,16 @@ pub(crate) fn refuse(bad_rows: BadRows, place: &Place, reason: BadRow) -> Result
     }
 }
 
+/// Opens a file of rows for whoever reads them in a way of their own: a regular file, compressed
+/// where its name ends in `.zst`.
+///
+/// # Errors
+///
+/// What the operating system fails with, and for what is no regular file.
+pub fn open_by_ending(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    open(path, path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zst")))
+}
+
 /// Opens a file; frames of a compressed one follow each other, and their sums are checked.
 fn open(path: &Path, is_compressed: bool) -> io::Result<Box<dyn BufRead>> {
     let file = artifacts::open_file(path)?;

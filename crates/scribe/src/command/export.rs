@@ -206,7 +206,7 @@ fn write(
 }
 
 /// What is wrong with the output shows before a model is fetched.
-fn check_target(out: &Path) -> Result<(), Failure> {
+pub(super) fn check_target(out: &Path) -> Result<(), Failure> {
     if out.symlink_metadata().is_ok() {
         return Err(Failure::usage(
             format!("`{}` is there already", out.display()),

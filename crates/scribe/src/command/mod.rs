@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod completions;
 mod config;
 mod corpus;
@@ -106,6 +107,9 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
+    /// Gather what people prefer: import, rank, look at, export and delete comparisons
+    #[command(subcommand)]
+    Compare(compare::CompareCommand),
     /// Train a reward model on what people preferred
     Reward(reward::RewardOptions),
     /// Let the model learn from its reward model, by PPO
@@ -190,6 +194,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Corpus(command) => corpus::run(&mut session, command),
         Command::Pretrain(options) => pretrain::run(&mut session, &options),
         Command::Sft(options) => sft::run(&mut session, &options),
+        Command::Compare(command) => compare::run(&mut session, command),
         Command::Reward(options) => reward::run(&mut session, &options),
         Command::Ppo(options) => ppo::run(&mut session, &options),
         Command::Rounds(options) => rounds::run(&mut session, &options),

@@ -26,6 +26,7 @@ fn short_help_lists_the_commands() {
           corpus       Turn files of text into a corpus that a model learns from
           pretrain     Train a model on text, from the first word to samples of its writing
           sft          Teach a model to answer, by conversations
+          compare      Gather what people prefer: import, rank, look at, export and delete comparisons
           story        From raw text to a model that answers, in one command, with a report card
           watch        Watch a run of training as it goes
           eval         Measure how good a model is
