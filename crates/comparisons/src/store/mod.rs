@@ -218,7 +218,7 @@ impl<D: Disk> Store<D> {
         self.write(&Row::Deleted(Deleted { ids, time_ms }))
     }
 
-    /// Records that an artifact was made from these rows.
+    /// Records that an artifact was made from these rows; what is known already is not written again.
     ///
     /// # Errors
     ///
@@ -227,7 +227,9 @@ impl<D: Disk> Store<D> {
         if let Some(&id) = ids.iter().find(|id| !self.index.is_known(**id)) {
             return Err(Error::UnknownRow { id });
         }
-        index::uses_in_rows(artifact, ids).try_for_each(|row| self.write(&row))
+        let is_new = |id: &RowId| !self.index.made_from(*id).contains(&artifact);
+        let new: Vec<RowId> = ids.iter().copied().filter(is_new).collect();
+        index::uses_in_rows(artifact, &new).try_for_each(|row| self.write(&row))
     }
 
     /// Adds many comparisons at once: all of them are there afterwards, or none.

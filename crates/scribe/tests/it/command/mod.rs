@@ -11,6 +11,7 @@ mod help;
 mod models;
 mod plan;
 mod pretrain;
+mod rounds;
 mod run;
 mod serve;
 mod story;

@@ -14,7 +14,7 @@ use super::Ran;
 use super::run::{LOOK, Random, Run, files, kill_when, kills, messages};
 
 /// A second or so of pretraining and as much of conversations.
-const RECIPE: &str = r#"
+pub(super) const RECIPE: &str = r#"
 seed = 3
 [tokenizer]
 vocabulary = 400
@@ -38,7 +38,7 @@ samples = ["The state"]
 "#;
 
 /// Conversations, to be added to it.
-const CONVERSATIONS: &str = r#"
+pub(super) const CONVERSATIONS: &str = r#"
 [[conversations.source]]
 path = "TALKS"
 kind = "conversation"
@@ -56,7 +56,7 @@ fn story() -> Run {
     story_of(&format!("{RECIPE}{CONVERSATIONS}"))
 }
 
-fn story_of(recipe: &str) -> Run {
+pub(super) fn story_of(recipe: &str) -> Run {
     let talks = messages().parent().unwrap().join("conversations/conversations.jsonl");
     let recipe = recipe
         .replace("TEXT", messages().to_str().unwrap())
