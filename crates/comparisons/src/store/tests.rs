@@ -311,6 +311,9 @@ fn what_is_deleted_leaves_the_disk_and_what_was_made_from_it_is_known() {
     let mut store = open(&disk);
     let artifact = Digest::of(b"a reward model");
     store.record_use(artifact, &[id("a"), id("b")]).unwrap();
+    let before = store.bytes;
+    store.record_use(artifact, &[id("b"), id("a")]).unwrap();
+    assert_eq!(store.bytes, before, "what is known is not written again");
     let newest = store.revise(id("a"), comparison("a", 1, 2)).unwrap();
     store.compact().unwrap();
     assert!(store.made_from_deleted().is_empty());

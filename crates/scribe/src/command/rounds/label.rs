@@ -1,6 +1,6 @@
 //! The first part of a round: answers, and who ranks them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder;
@@ -155,7 +155,7 @@ fn write(file: &Path, candidates: &[Candidate]) -> Result<(), Failure> {
     Ok(folder::land_bytes(&RealDisk, file, &bytes)?)
 }
 
-fn read(file: &PathBuf) -> Result<Vec<Candidate>, Failure> {
+fn read(file: &Path) -> Result<Vec<Candidate>, Failure> {
     let text = artifacts::read_text(file)?;
     let lines = text.lines().map(serde_json::from_str);
     Ok(lines.collect::<Result<_, _>>()?)
