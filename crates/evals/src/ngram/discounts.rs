@@ -22,8 +22,9 @@ impl Discounts {
         }
         let y = n1 / (n1 + 2.0 * n2);
         let discounts = [1.0 - 2.0 * y * n2 / n1, 2.0 - 3.0 * y * n3 / n2, 3.0 - 4.0 * y * n4 / n3];
-        // None is above its count: only what is subtracted can be too much.
-        if discounts.iter().all(|&discount| discount >= 0.0) {
+        // None is above its count: only what is subtracted can be too much. A discount of 0 would
+        // leave nothing for runs that were not seen.
+        if discounts.iter().all(|&discount| discount > 0.0) {
             Self(discounts)
         } else {
             Self(FALLBACK)
@@ -63,5 +64,7 @@ mod tests {
         assert_eq!(Discounts::estimate(&[1, 1, 2]), Discounts(FALLBACK));
         // n3 is so large that the discount of 2 would be negative.
         assert_eq!(Discounts::estimate(&[1, 2, 3, 3, 3, 3]), Discounts(FALLBACK));
+        // It is 0: 2 - 3 * (1 / 3) * 2.
+        assert_eq!(Discounts::estimate(&[1, 2, 3, 3]), Discounts(FALLBACK));
     }
 }
