@@ -295,6 +295,10 @@ fn a_judgment_is_revised_by_its_labeler_alone() {
     let third = store.revise(id("a"), comparison("a", 0, 3)).unwrap();
     assert_eq!((store.count(), names(&store)), (2, set("a! b")));
     assert_eq!(store.answers().last().unwrap().id, third);
+    assert_eq!(
+        [id("a"), second, third, id("c")].map(|id| store.current(id)),
+        [Some(third), Some(third), Some(third), None]
+    );
     let other = store.revise(second, comparison("b", 1, 4)).unwrap_err();
     assert!(matches!(other, Error::OtherJudgment { .. }), "{other}");
     let back = store.revise(second, comparison("a", 1, 2)).unwrap_err();

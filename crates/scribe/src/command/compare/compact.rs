@@ -10,9 +10,9 @@ use crate::command::Failure;
 use crate::terminal::{Terminal, bytes_for_people};
 
 /// Examples of the command.
-pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare compact --run runs/tiny\n\nThe ids \
-                                   of what was deleted stay, so that no import brings it back and \
-                                   what was made from it can still be told.";
+pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare compact --run \
+    runs/tiny\n\nThe ids of what was deleted stay, so that no import brings it back and what \
+    was made from it can still be told.";
 
 /// Which store.
 #[derive(Debug, Args)]

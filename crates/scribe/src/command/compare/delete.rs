@@ -13,9 +13,8 @@ use crate::terminal::Terminal;
 
 /// Examples of the command.
 pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare delete 3f2a9c81d0b4 --run \
-                                   runs/tiny\n\n`scribe compare show --list` shows the ids. What \
-                                   was deleted is not brought back by an import; `scribe compare \
-                                   compact` takes its text off the disk.";
+    runs/tiny\n\n`scribe compare show --list` shows the ids. What was deleted is not brought \
+    back by an import; `scribe compare compact` takes its text off the disk.";
 
 /// As many digits of an id are asked for as make a slip unlikely to name another row.
 const ID_DIGITS_MIN: usize = 8;

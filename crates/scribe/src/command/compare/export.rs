@@ -15,10 +15,10 @@ use crate::command::{Failure, export as models};
 use crate::terminal::Terminal;
 
 /// Examples of the command.
-pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare export --run runs/tiny --format trl > pairs.jsonl\n  scribe \
-     compare export --run runs/tiny --format oasst --out trees.jsonl\n\nMost formats know pairs \
-     alone: a ranking of four becomes its six pairs. What a format cannot say is counted and told \
-     on standard error.";
+pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare export --run runs/tiny \
+    --format trl > pairs.jsonl\n  scribe compare export --run runs/tiny --format oasst --out \
+    trees.jsonl\n\nMost formats know pairs alone: a ranking of four becomes its six pairs. \
+    What a format cannot say is counted and told on standard error.";
 
 /// Bytes of rows that are gathered before they are shown.
 const BUFFER_BYTES: usize = 1 << 16;

@@ -16,12 +16,13 @@ use crate::command::{Exit, Failure};
 use crate::terminal::Terminal;
 
 /// Examples of the command.
-pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare import hh.jsonl.zst --run runs/tiny\n  scribe compare import \
-     mine.jsonl --format trl --as ada --run runs/tiny\n\nThe format is found from the first row: \
-     Anthropic's HH (hh), TRL's preferences (trl), OASST's trees (oasst), the best of four of \
-     lm-human-preferences (best-of-four), LLaMA-Factory's (llama-factory), and what open-webui \
-     exports (open-webui). Rows that are no comparison are counted, and the first few are told. \
-     All files are taken in, or none; one that was taken in before changes nothing.";
+pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare import hh.jsonl.zst --run \
+    runs/tiny\n  scribe compare import mine.jsonl --format trl --as ada --run \
+    runs/tiny\n\nThe format is found from the first row: Anthropic's HH (hh), TRL's \
+    preferences (trl), OASST's trees (oasst), the best of four of lm-human-preferences \
+    (best-of-four), LLaMA-Factory's (llama-factory), and what open-webui exports \
+    (open-webui). Rows that are no comparison are counted, and the first few are told. All \
+    files are taken in, or none; one that was taken in before changes nothing.";
 
 /// The most text of single judgments that is kept until it is paired, in bytes.
 const THUMBS_BYTES_MAX: usize = 1 << 30;

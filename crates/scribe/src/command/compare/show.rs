@@ -15,9 +15,10 @@ use crate::command::Failure;
 use crate::terminal::Terminal;
 
 /// Examples of the command.
-pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare show --run runs/tiny\n  scribe compare show --run runs/tiny --list\
-     \n\nAlpha is Krippendorff's, over pairs: 1 is agreement in all, 0 what chance would give. Tau \
-     is Kendall's tau-b: 1 is the same order, -1 the opposite one.";
+pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare show --run \
+    runs/tiny\n  scribe compare show --run runs/tiny --list\n\nAlpha is Krippendorff's, over \
+    pairs: 1 is agreement in all, 0 what chance would give. Tau is Kendall's tau-b: 1 is the \
+    same order, -1 the opposite one.";
 
 /// What stands where a figure cannot be said.
 const NOT_ENOUGH: &str = "not enough";

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod chat;
+mod compare;
 mod corpus;
 mod eval;
 mod export;

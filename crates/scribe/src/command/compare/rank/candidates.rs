@@ -1,4 +1,4 @@
-//! The file of what may be asked about: a prompt with its completions a line, each as a JSON object.
+//! The file of what may be asked about: a line is a prompt with its completions, as JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;

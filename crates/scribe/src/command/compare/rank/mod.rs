@@ -19,13 +19,14 @@ use crate::command::{Failure, Session};
 use dialog::Dialog;
 
 /// Examples of the command.
-pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare rank candidates.jsonl --as ada --run runs/tiny\n  scribe compare \
-     rank candidates.jsonl --as ada --with bob --run runs/tiny\n\nCandidates are JSON lines: \
-     {\"prompt\": \"…\", \"completions\": [{\"text\": \"…\", \"origin\": \"written\"}, …]}. \
-     Completions are shown in an order drawn for each person, and without their origins. Write the \
-     best first, as 2>1=3 or as the keys 21=3, `=` for ties, and a reason behind # if you like; s \
-     skips, u revises the last answer, ? shows what to look at, q stops. What is said to be kept is \
-     on the disk, and the same command goes on.";
+pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare rank candidates.jsonl --as \
+    ada --run runs/tiny\n  scribe compare rank candidates.jsonl --as ada --with bob --run \
+    runs/tiny\n\nCandidates are JSON lines: {\"prompt\": \"…\", \"completions\": [{\"text\": \
+    \"…\", \"origin\": \"written\"}, …]}. Completions are shown in an order drawn for each \
+    person, and without their origins. Write the best first, as 2>1=3 or as the keys 21=3, \
+    `=` for ties, and a reason behind # if you like; s skips, u revises the last answer, ? \
+    shows what to look at, q stops. What is said to be kept is on the disk, and the same \
+    command goes on.";
 
 /// What a labeler is to look at, where nobody says otherwise.
 ///
