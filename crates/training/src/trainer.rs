@@ -30,10 +30,10 @@ pub struct TrainerOptions {
     pub micro_rows: Option<usize>,
 }
 
-/// What happens in a run.
+/// What happens in a run whose steps are told in `M`.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum Event<'a, M = StepMetrics> {
     /// The run goes on from a checkpoint.
     Resumed {
         /// Its step.
@@ -42,7 +42,7 @@ pub enum Event<'a> {
         damage: &'a [artifacts::Error],
     },
     /// A step was taken.
-    Step(&'a StepMetrics),
+    Step(&'a M),
     /// A checkpoint was saved.
     Saved {
         /// Its step.

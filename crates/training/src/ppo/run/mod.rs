@@ -28,7 +28,7 @@ use crate::network::{Network, StateFiles};
 use crate::optimizer::OptimizerOptions;
 use crate::recipe::{OptimizerKind, PpoRecipe, RewardRecipe, ValueKind};
 use crate::reward::{Ensemble, RewardModel, read_value_model};
-use crate::trainer::{CHECKPOINTS_FOLDER, Ended, read_files};
+use crate::trainer::{CHECKPOINTS_FOLDER, Ended, Event, read_files};
 use crate::{Error, ppo};
 
 /// How far the stage is, in each of its checkpoints.
@@ -102,31 +102,7 @@ struct Progress {
 }
 
 /// What happens in a stage.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum PpoEvent<'a> {
-    /// The stage goes on from a checkpoint.
-    Resumed {
-        /// Its step.
-        step: u64,
-        /// What is wrong with newer ones.
-        damage: &'a [artifacts::Error],
-    },
-    /// A step was taken.
-    Step(&'a PpoMetrics),
-    /// A checkpoint was saved.
-    Saved {
-        /// Its step.
-        step: u64,
-    },
-    /// A checkpoint or a line of metrics could not be saved; the stage goes on.
-    NotSaved {
-        /// The step.
-        step: u64,
-        /// Why.
-        error: &'a Error,
-    },
-}
+pub type PpoEvent<'a> = Event<'a, PpoMetrics>;
 
 /// Hears what happens; after [`ControlFlow::Break`] the stage saves a checkpoint and ends.
 pub type PpoObserver<'a> = dyn FnMut(PpoEvent<'_>) -> ControlFlow<()> + 'a;
