@@ -27,7 +27,8 @@ pub struct Prompts {
 
 impl Prompts {
     /// Reads the prompts of some sources of conversations, each once and in the order in which they
-    /// stand; which ones are held out follows from the words of each.
+    /// stand. Which ones are held out follows from the words of the whole conversation, as in a corpus:
+    /// what is held out here is held out there.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl Prompts {
 
     fn add(
         &mut self,
-        mut conversation: Conversation,
+        conversation: Conversation,
         validation_ppm: u32,
         seen: &mut BTreeSet<Fingerprint>,
     ) {
@@ -58,6 +59,9 @@ impl Prompts {
             self.without_question += 1;
             return;
         };
+        let whole = Content::Conversation(conversation);
+        let split = Split::of(&Fingerprint::of(&whole.text()), validation_ppm);
+        let Content::Conversation(mut conversation) = whole else { return };
         conversation.messages.truncate(last + 1);
         let content = Content::Conversation(conversation);
         let fingerprint = Fingerprint::of(&content.text());
@@ -65,7 +69,7 @@ impl Prompts {
         if seen.len() >= PROMPTS_MAX || !seen.insert(fingerprint) {
             return;
         }
-        match Split::of(&fingerprint, validation_ppm) {
+        match split {
             Split::Train => self.train.push(conversation),
             Split::Validation => self.validation.push(conversation),
         }

@@ -195,6 +195,19 @@ pub enum Error {
         /// Those that cannot be learned from.
         left_out: u64,
     },
+    /// Several steps of PPO one after the other had gradients that are not finite.
+    #[error(
+        "step {step}: the {times}th step in a row had gradients that are not finite, and no weight was \
+         changed by them; the checkpoint of step {checkpoint} is kept; lower ppo.learning_rate"
+    )]
+    PolicyNotFinite {
+        /// The step.
+        step: u64,
+        /// How many in a row.
+        times: u32,
+        /// The last checkpoint.
+        checkpoint: u64,
+    },
     /// A step of PPO that has nothing to ask.
     #[error("there is no prompt to answer; name conversations under [[prompts.source]]")]
     NoPrompts,

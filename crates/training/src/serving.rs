@@ -21,6 +21,9 @@ const VERSION: u32 = 1;
 pub struct Serving {
     version: u32,
     promoted: Vec<Promoted>,
+    /// Rounds whose promotion somebody took back: they are not promoted again.
+    #[serde(default)]
+    taken_back: Vec<usize>,
 }
 
 /// A model that the gate let through.
@@ -35,7 +38,7 @@ pub struct Promoted {
 
 impl Default for Serving {
     fn default() -> Self {
-        Self { version: VERSION, promoted: Vec::new() }
+        Self { version: VERSION, promoted: Vec::new(), taken_back: Vec::new() }
     }
 }
 
@@ -64,14 +67,35 @@ impl Serving {
         self.promoted.last()
     }
 
-    /// Lets a model be served from now on.
-    pub fn promote(&mut self, promoted: Promoted) {
-        self.promoted.push(promoted);
+    /// The last one that was promoted before a round: what that round begins with.
+    #[must_use]
+    pub fn before(&self, round: usize) -> Option<&Promoted> {
+        self.promoted.iter().rev().find(|promoted| promoted.round < round)
+    }
+
+    /// Lets a model be served from now on, unless its round was promoted before. Returns whether
+    /// anything changed.
+    pub fn promote(&mut self, promoted: Promoted) -> bool {
+        let round = promoted.round;
+        let is_new = !self.taken_back.contains(&round)
+            && self.promoted.iter().all(|earlier| earlier.round != round);
+        if is_new {
+            self.promoted.push(promoted);
+        }
+        is_new
+    }
+
+    /// Whether somebody took back the promotion of a round.
+    #[must_use]
+    pub fn is_taken_back(&self, round: usize) -> bool {
+        self.taken_back.contains(&round)
     }
 
     /// Takes back the last promotion, and returns it.
     pub fn roll_back(&mut self) -> Option<Promoted> {
-        self.promoted.pop()
+        let promoted = self.promoted.pop()?;
+        self.taken_back.push(promoted.round);
+        Some(promoted)
     }
 
     /// Writes what is served, in one rename.
@@ -103,14 +127,20 @@ mod tests {
         let mut serving = Serving::read(run.path()).unwrap();
         assert_eq!(serving.current(), None);
         for round in 1..=2 {
-            serving.promote(Promoted { round, checkpoint: format!("7-ppo/round-{round}").into() });
+            let checkpoint = PathBuf::from(format!("7-ppo/round-{round}"));
+            assert!(serving.promote(Promoted { round, checkpoint }));
         }
+        assert_eq!(serving.before(2).unwrap().round, 1);
+        assert_eq!(serving.before(1), None);
         serving.write(run.path()).unwrap();
         let mut serving = Serving::read(run.path()).unwrap();
         assert_eq!(serving.current().unwrap().round, 2);
         assert_eq!(serving.roll_back().unwrap().round, 2);
         serving.write(run.path()).unwrap();
-        assert_eq!(Serving::read(run.path()).unwrap().current().unwrap().round, 1);
+        let mut serving = Serving::read(run.path()).unwrap();
+        assert_eq!(serving.current().unwrap().round, 1);
+        let again = Promoted { round: 2, checkpoint: PathBuf::from("7-ppo/round-2") };
+        assert!(serving.is_taken_back(2) && !serving.promote(again), "not again");
         std::fs::write(run.path().join("8-serving/current.json"), "{}").unwrap();
         assert!(Serving::read(run.path()).is_err());
     }

@@ -17,7 +17,7 @@ use crate::validation::Validation;
 use crate::{Error, Stage};
 
 /// Steps in a row without an update after which a run ends.
-const SKIPPED_MAX: u32 = 3;
+pub(crate) const SKIPPED_MAX: u32 = 3;
 /// The folder of the checkpoints in that of the stage.
 pub(crate) const CHECKPOINTS_FOLDER: &str = "checkpoints";
 

@@ -11,6 +11,7 @@ use training::ppo::RolloutOptions;
 use training::recipe::{AnyRecipe, PpoRecipe};
 use training::reward::Encoding;
 use training::run_folder::ROUNDS_MAX;
+use training::serving::Serving;
 
 use super::{Failure, stage};
 use crate::config::{AdapterArguments, DeviceArguments, EngineOptions, count};
@@ -29,12 +30,16 @@ pub(super) struct PeopleArguments {
     #[arg(long, value_name = "DIR")]
     pub(super) run: PathBuf,
 
+    #[command(flatten)]
+    pub(super) device: DeviceArguments,
+}
+
+/// Which round.
+#[derive(Debug, Args)]
+pub(super) struct RoundArgument {
     /// The round: rankings, a reward model and PPO once
     #[arg(long, value_name = "N", default_value = "1", value_parser = count::<ROUNDS_MAX>)]
     pub(super) round: NonZeroUsize,
-
-    #[command(flatten)]
-    pub(super) device: DeviceArguments,
 }
 
 /// The run, and the model of it that was taught to answer.
@@ -74,6 +79,13 @@ impl Ground {
         let context_tokens = outline.config().context_tokens;
         let base_name = run.name_from_checkpoint(&base);
         Ok(Self { run, recipe, base, base_name, tokenizer, format, context_tokens })
+    }
+
+    /// What a round begins with: the last model that was promoted before it, or what the run was taught.
+    pub(super) fn begin(&self, round: usize) -> Result<PathBuf, Failure> {
+        let serving = Serving::read(self.run.path())?;
+        let promoted = serving.before(round);
+        Ok(promoted.map_or_else(|| self.base.clone(), |p| self.run.path().join(&p.checkpoint)))
     }
 
     /// The most tokens that the model attends to.

@@ -13,20 +13,24 @@ use training::ppo::{PpoEvent, PpoMetrics, PpoStage, PpoTrainer};
 use training::recipe::{PpoRecipe, RewardRecipe};
 
 use super::interrupt::Interrupt;
-use super::people::{Ground, PeopleArguments, slots};
+use super::people::{Ground, PeopleArguments, RoundArgument, slots};
 use super::progress::Progress;
 use super::{Exit, Failure, Session, stage};
 
 /// What to learn from, and where.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scribe ppo recipes/tiny.toml --run runs/tiny\n  scribe chat \
-                        --run runs/tiny\n\nEach step lets the model answer some prompts, scores the \
+                        --run runs/tiny --stage ppo\n\nEach step lets the model answer some prompts, scores the \
                         answers with the reward models of the round, and moves the model toward what \
-                        scored higher, at a price for every nat of drift from where it began. The \
-                        same command goes on where it stopped.")]
+                        scored higher, at a price for every nat of drift from where it began. What \
+                        it leaves is not served before a gate has let it through: see scribe \
+                        rounds. The same command goes on where it stopped.")]
 pub struct PpoOptions {
     #[command(flatten)]
     people: PeopleArguments,
+
+    #[command(flatten)]
+    round: RoundArgument,
 }
 
 /// `scribe ppo --json`.
@@ -51,11 +55,13 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
         "scribe ppo {} --run {} --round {}",
         people.recipe.display(),
         people.run.display(),
-        people.round
+        options.round.round
     );
     let interrupt =
         Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
-    let round = Round { number: people.round.get(), begin: &ground.base };
+    let number = options.round.round.get();
+    let begin = ground.begin(number)?;
+    let round = Round { number, begin: &begin };
     let learned = make(session, &device, &ground, round, &interrupt)?;
     tell(session, &learned)?;
     ended(session, &learned, &command)

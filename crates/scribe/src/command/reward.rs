@@ -9,7 +9,7 @@ use serde::Serialize;
 use training::recipe::PpoRecipe;
 use training::reward::{EncodedComparisons, RewardEvent, RewardReport, RewardStage};
 
-use super::people::{Ground, PeopleArguments, make_folder};
+use super::people::{Ground, PeopleArguments, RoundArgument, make_folder};
 use super::progress::Progress;
 use super::{Failure, Session};
 
@@ -24,6 +24,9 @@ use super::{Failure, Session};
 pub struct RewardOptions {
     #[command(flatten)]
     people: PeopleArguments,
+
+    #[command(flatten)]
+    round: RoundArgument,
 }
 
 /// `scribe reward --json`.
@@ -39,7 +42,7 @@ struct Told<'a> {
 pub(super) fn run(session: &mut Session, options: &RewardOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
     let ground = Ground::open(&options.people, &device)?;
-    let round = options.people.round.get();
+    let round = options.round.round.get();
     let report = make(session, &device, &ground, round)?;
     tell(session, &ground.run.reward(round), &report)
 }

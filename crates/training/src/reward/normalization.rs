@@ -62,8 +62,8 @@ impl Normalization {
     ///
     /// # Shapes
     ///
-    /// `raw`: `[completions]`, of completions sampled from the reference. Done before the reward model
-    /// is trained and again after it.
+    /// `raw`: `[completions]`, of completions sampled from the reference. Done after the reward model
+    /// was trained: a head of the deviation that it begins with needs no scale before.
     ///
     /// # Errors
     ///

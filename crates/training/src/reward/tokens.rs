@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use artifacts::hash::Hashing;
-use comparisons::{Comparison, Prompt, Refusal};
+use comparisons::{Comparison, Completion, Prompt, Refusal};
 use tokenizer::{ChatFormat, Conversation, Message, RenderEnd, Role, Tokenizer};
 
 use super::{BELOW, RankedCompletions};
@@ -44,9 +44,24 @@ impl Encoding<'_> {
         Ok(conversation.render(self.tokenizer, self.format, end)?.tokens)
     }
 
-    /// A completion as the model would have sampled it, with the token that ends a turn.
+    /// A completion in tokens: those that were sampled, where they are known and are this tokenizer's;
+    /// else its text, with the token that ends a turn.
+    fn completion(&self, completion: &Completion) -> Vec<u32> {
+        let known = |tokens: &&Vec<u32>| {
+            let vocabulary = self.tokenizer.vocabulary_len();
+            !tokens.is_empty()
+                && tokens.iter().all(|&token| (token as usize) < vocabulary)
+                && self.tokenizer.decode(tokens) == completion.text
+        };
+        match completion.tokens.as_ref().filter(known) {
+            Some(tokens) => tokens[..tokens.len().min(self.completion_tokens)].to_vec(),
+            None => self.text(&completion.text),
+        }
+    }
+
+    /// A text as the model would have sampled it, with the token that ends a turn.
     #[must_use]
-    pub fn completion(&self, text: &str) -> Vec<u32> {
+    pub fn text(&self, text: &str) -> Vec<u32> {
         let mut tokens = self.tokenizer.encode(text);
         tokens.extend(self.tokenizer.end_of_turn().first());
         tokens.truncate(self.completion_tokens);
@@ -64,7 +79,7 @@ impl Encoding<'_> {
     ) -> Result<Result<RankedCompletions, &'static str>, Error> {
         let Some(ranking) = &comparison.judgment().ranking else { return Ok(Err("skipped")) };
         let candidate = comparison.candidate();
-        let encode = |text: &str| self.completion(text);
+        let encode = |text: &str| self.text(text);
         if let Err(refusal) = candidate.check_differ_within(self.completion_tokens, &encode) {
             return Ok(Err(reason(&refusal)));
         }
@@ -84,7 +99,7 @@ impl Encoding<'_> {
                 None if ranking.below().contains(&place) => BELOW,
                 None => continue,
             };
-            completions.push(self.completion(&completion.text));
+            completions.push(self.completion(completion));
             ranks.push(rank);
         }
         if completions.len() < 2 {

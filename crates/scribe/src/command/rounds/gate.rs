@@ -1,12 +1,13 @@
 //! The last part of a round: whether the new model takes the place of the old one.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 use comparisons::{Candidate, Completion, Origin, Prompt, Refusal};
+use engine::random::Series;
 use evals::drift::is_refusal;
 use evals::gold::SyntheticLabeler;
 use model::Model;
@@ -31,7 +32,9 @@ const PAIRS: usize = 50;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gate {
-    round: usize,
+    pub(super) round: usize,
+    /// The new model, from the run's folder on.
+    pub(super) checkpoint: PathBuf,
     /// Pairs that the new model won, that were tied, and that it lost.
     wins: u32,
     ties: u32,
@@ -75,10 +78,11 @@ impl Gate {
         Ok(Some(serde_json::from_str(&artifacts::read_text(&path)?)?))
     }
 
-    fn new(round: usize) -> Self {
+    fn new(round: usize, checkpoint: PathBuf) -> Self {
         let measured = Answers::default().measured();
         Self {
             round,
+            checkpoint,
             wins: 0,
             ties: 0,
             losses: 0,
@@ -104,11 +108,12 @@ impl Gate {
     }
 
     /// As a row of a table.
-    pub(super) fn row(&self) -> Vec<String> {
+    pub(super) fn row(&self, is_taken_back: bool) -> Vec<String> {
         let pairs = self.wins + self.ties + self.losses;
         let share = (f64::from(self.wins) + 0.5 * f64::from(self.ties)) / f64::from(pairs.max(1));
         let reasons: Vec<String> = self.judgment.reasons.iter().map(ToString::to_string).collect();
         let decision = match reasons.as_slice() {
+            [] if is_taken_back => "promoted, and taken back".to_owned(),
             [] => "promoted".to_owned(),
             reasons => format!("kept the old one: {}", reasons.join("; ")),
         };
@@ -144,7 +149,8 @@ impl Table<'_> {
             new: self.load(session, new)?,
             prompts: self.gate_prompts(session)?,
         };
-        let mut gate = Gate::new(round);
+        let inside = new.strip_prefix(self.ground.run.path()).unwrap_or(new);
+        let mut gate = Gate::new(round, inside.to_owned());
         let verdict = self.compare(session, &pair, &recipe, &mut gate)?;
         gate.old.bits_per_byte = self.bits(session, old)?;
         gate.new.bits_per_byte = self.bits(session, new)?;
@@ -193,15 +199,20 @@ impl Table<'_> {
         let mut progress = Progress::new(&mut session.terminal);
         progress.begin_things("comparing", "pairs", 0, recipe.gate_pairs.into());
         for part in 0_u64.. {
-            let first = usize::try_from(part).unwrap_or(0) * PAIRS % pair.prompts.len();
-            let prompts: Vec<_> = pair.prompts.iter().cycle().skip(first).take(PAIRS).collect();
             let seed = self.ground.recipe.seed().wrapping_add(gate.round as u64);
+            // Drawn anew for each pair: the test needs pairs that do not know of each other.
+            let series = Series { seed, step: part, epoch: u32::MAX };
+            let prompts: Vec<_> = (0..PAIRS).map(|place| pair.draw(&series, place)).collect();
             // The draws of the two are others.
             let old = self.answers(&pair.old, &prompts, (seed, 2 * part + 1))?;
             let new = self.answers(&pair.new, &prompts, (seed, 2 * part + 2))?;
-            for ((old, new), (prompt, _)) in old.into_iter().zip(new).zip(prompts) {
+            let answered = old.into_iter().zip(new).zip(prompts);
+            for (number, ((old, new), (prompt, _))) in (part * PAIRS as u64..).zip(answered) {
                 of_old.add(&old);
                 of_new.add(&new);
+                // Doubts of their own, too, for the same two answers to the same prompt.
+                let seed = labeler.seed.wrapping_add((number + 1) << 16);
+                let labeler = SyntheticLabeler { seed, ..labeler };
                 let outcome = blinded(labeler, prompt, [old.text, new.text])?;
                 if process.verdict() == Verdict::Undecided {
                     gate.count(outcome);
@@ -250,6 +261,14 @@ impl Table<'_> {
         let located = locate::checkpoint_of(session, run, checkpoint.to_owned())?;
         let bits = eval::held_out_bits(session, &located, &self.engine, &corpus)?;
         Ok(bits.map_or(1.0, |figure| figure.value()))
+    }
+}
+
+impl Pair {
+    /// The prompt of a pair.
+    fn draw(&self, series: &Series, place: usize) -> &(Prompt, Vec<u32>) {
+        let number = series.below(self.prompts.len() as u64, place as u64);
+        &self.prompts[usize::try_from(number).unwrap_or(0)]
     }
 }
 

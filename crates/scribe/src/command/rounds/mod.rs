@@ -100,10 +100,11 @@ impl Table<'_> {
     fn round(&self, session: &mut Session, number: usize, command: &str) -> Result<Gate, Failure> {
         let folder = self.ground.run.ppo(number);
         if let Some(gate) = Gate::read(&folder)? {
+            self.promote(&gate)?;
             return Ok(gate);
         }
         session.terminal.note(format_args!("round {number}"));
-        let served = self.served()?;
+        let served = self.ground.begin(number)?;
         self.label(session, number, &served, command)?;
         let report = reward::make(session, self.device, self.ground, number)?;
         for model in &report.models {
@@ -122,10 +123,9 @@ impl Table<'_> {
             return Err(Failure::silent(Exit::Broken));
         };
         let gate = self.gate(session, number, (&served, new))?;
-        if gate.judgment.decision == Decision::Promote {
-            self.promote(number, new)?;
-        }
+        // What was decided is kept before it is done: a round that ends between the two goes on here.
         gate.write(&folder)?;
+        self.promote(&gate)?;
         Ok(gate)
     }
 
@@ -137,13 +137,13 @@ impl Table<'_> {
         Ok(promoted.unwrap_or_else(|| self.ground.base.clone()))
     }
 
-    fn promote(&self, round: usize, checkpoint: &Path) -> Result<(), Failure> {
+    /// Lets a model be served that the gate let through, unless that was done or taken back before.
+    fn promote(&self, gate: &Gate) -> Result<(), Failure> {
         let run = self.ground.run.path();
         let mut serving = Serving::read(run)?;
-        // A round that was interrupted here has promoted already.
-        if serving.current().is_none_or(|current| current.round != round) {
-            let checkpoint = checkpoint.strip_prefix(run).unwrap_or(checkpoint).to_owned();
-            serving.promote(Promoted { round, checkpoint });
+        let (round, checkpoint) = (gate.round, gate.checkpoint.clone());
+        let is_let_through = gate.judgment.decision == Decision::Promote;
+        if is_let_through && serving.promote(Promoted { round, checkpoint }) {
             serving.write(run)?;
         }
         Ok(())
@@ -172,7 +172,9 @@ impl Table<'_> {
         if terminal.wants_json() {
             return Ok(terminal.json(&Told { schema: "scribe.rounds/1", rounds, model })?);
         }
-        let rows: Vec<_> = rounds.iter().map(Gate::row).collect();
+        let serving = Serving::read(self.ground.run.path())?;
+        let row = |gate: &Gate| gate.row(serving.is_taken_back(gate.round));
+        let rows: Vec<_> = rounds.iter().map(row).collect();
         terminal.table(&["ROUND", "WON", "OF PAIRS", "BITS PER BYTE", "TOKENS", "GATE"], &rows)?;
         terminal.line(model.display())?;
         Ok(())

@@ -147,6 +147,9 @@ fn a_promotion_is_served_and_can_be_taken_back() {
     let roll_back = || Ran::from(rounds(&story, "1").arg("--rollback").output().unwrap());
     let ran = roll_back();
     assert!(ran.code == 0 && ran.err.contains("the model before all rounds is"), "{}", ran.err);
+    let ran = Ran::from(rounds(&story, "1").output().unwrap());
+    assert!(ran.out.contains("promoted, and taken back"), "{}", ran.out);
+    assert!(ran.out.contains("4-sft") && ran.code == 0, "{}", ran.out);
     let ran = roll_back();
     assert!(ran.code == 2 && ran.err.contains("no model of this run was promoted"), "{}", ran.err);
 }

@@ -28,7 +28,7 @@ use crate::network::{Network, StateFiles};
 use crate::optimizer::OptimizerOptions;
 use crate::recipe::{OptimizerKind, PpoRecipe, RewardRecipe, ValueKind};
 use crate::reward::{Ensemble, RewardModel, read_value_model};
-use crate::trainer::{CHECKPOINTS_FOLDER, Ended, Event, read_files};
+use crate::trainer::{CHECKPOINTS_FOLDER, Ended, Event, SKIPPED_MAX, read_files};
 use crate::{Error, ppo};
 
 /// How far the stage is, in each of its checkpoints.
@@ -118,6 +118,8 @@ pub struct PpoTrainer {
     identity: Digest,
     tokenizer_files: Vec<(String, Vec<u8>)>,
     saved: Option<u64>,
+    /// Steps in a row of which some update was left out.
+    skipped: u32,
     damage: Vec<artifacts::Error>,
 }
 
@@ -156,6 +158,7 @@ impl PpoTrainer {
             metrics: MetricsLog::open(&stage.folder, bytes, step)?,
             saved: latest.as_ref().map(|latest| latest.step),
             damage: latest.map(|latest| latest.damage).unwrap_or_default(),
+            skipped: 0,
             stage,
             ppo,
             scorer,
@@ -179,6 +182,7 @@ impl PpoTrainer {
             let prompts = self.stage.prompts_of(self.ppo.steps);
             let rate = self.stage.recipe.rate(self.ppo.steps);
             let metrics = self.ppo.step(&prompts, &mut self.scorer, rate)?;
+            self.count_skipped(&metrics)?;
             wish = observer(PpoEvent::Step(&metrics));
             if let Err(error) = self.metrics.push(&metrics) {
                 let _ = observer(PpoEvent::NotSaved { step: metrics.step, error: &error });
@@ -194,6 +198,16 @@ impl PpoTrainer {
             true => Ended::Finished,
             false => Ended::Stopped(self.ppo.steps),
         })
+    }
+
+    /// Ends a stage whose updates fail one after the other.
+    fn count_skipped(&mut self, metrics: &PpoMetrics) -> Result<(), Error> {
+        self.skipped = if metrics.skipped > 0 { self.skipped + 1 } else { 0 };
+        if self.skipped < SKIPPED_MAX {
+            return Ok(());
+        }
+        let (step, times, checkpoint) = (metrics.step, self.skipped, self.saved.unwrap_or(0));
+        Err(Error::PolicyNotFinite { step, times, checkpoint })
     }
 
     /// How many steps there are in all.
