@@ -27,6 +27,9 @@ fn short_help_lists_the_commands() {
           pretrain     Train a model on text, from the first word to samples of its writing
           sft          Teach a model to answer, by conversations
           compare      Gather what people prefer: import, rank, look at, export and delete comparisons
+          reward       Train a reward model on what people preferred
+          ppo          Let the model learn from its reward model, by PPO
+          rounds       Rank, reward model, PPO, gate: again and again
           story        From raw text to a model that answers, in one command, with a report card
           watch        Watch a run of training as it goes
           eval         Measure how good a model is
