@@ -23,8 +23,8 @@ use super::{Exit, Failure, Session, stage};
                         --run runs/tiny --stage ppo\n\nEach step lets the model answer some prompts, scores the \
                         answers with the reward models of the round, and moves the model toward what \
                         scored higher, at a price for every nat of drift from where it began. What \
-                        it leaves is not served before a gate has let it through: see scribe \
-                        rounds. The same command goes on where it stopped.")]
+                        it leaves is not served before a gate has let it through, as in rounds. The \
+                        same command goes on where it stopped.")]
 pub struct PpoOptions {
     #[command(flatten)]
     people: PeopleArguments,
