@@ -107,7 +107,7 @@ pub enum Command {
     Pretrain(pretrain::PretrainOptions),
     /// Teach a model to answer, by conversations
     Sft(sft::SftOptions),
-    /// Gather what people prefer: import, rank, look at, export and delete comparisons
+    /// Gather what people prefer: import, rank, show, export, delete
     #[command(subcommand)]
     Compare(compare::CompareCommand),
     /// Train a reward model on what people preferred

@@ -26,7 +26,7 @@ fn short_help_lists_the_commands() {
           corpus       Turn files of text into a corpus that a model learns from
           pretrain     Train a model on text, from the first word to samples of its writing
           sft          Teach a model to answer, by conversations
-          compare      Gather what people prefer: import, rank, look at, export and delete comparisons
+          compare      Gather what people prefer: import, rank, show, export, delete
           reward       Train a reward model on what people preferred
           ppo          Let the model learn from its reward model, by PPO
           rounds       Rank, reward model, PPO, gate: again and again

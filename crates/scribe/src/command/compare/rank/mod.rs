@@ -2,8 +2,8 @@
 
 mod answer;
 mod candidates;
-mod dialog;
 mod screen;
+mod sitting;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -16,7 +16,7 @@ use super::{RoundArguments, cannot_read, labeler};
 use crate::command::interrupt::Interrupt;
 use crate::command::{Failure, Session};
 
-use dialog::Dialog;
+use sitting::Sitting;
 
 /// Examples of the command.
 pub(super) const EXAMPLES: &str = "Examples:\n  scribe compare rank candidates.jsonl --as \
@@ -84,9 +84,9 @@ pub(super) fn run(session: &mut Session, arguments: RankArguments) -> Result<(),
     let stdin = io::stdin();
     let is_person = stdin.is_terminal();
     let labeler = arguments.labeler;
-    let mut dialog = Dialog::new(terminal, store, queue, candidates, labeler, guidelines);
-    dialog.run(&mut stdin.lock(), is_person)?;
-    dialog.tell_end(&command)
+    let mut sitting = Sitting::new(terminal, store, queue, candidates, labeler, guidelines);
+    sitting.run(&mut stdin.lock(), is_person)?;
+    sitting.tell_end(&command)
 }
 
 impl RankArguments {

@@ -15,7 +15,7 @@ use crate::command::Failure;
 use crate::terminal::Terminal;
 
 /// One labeler at work.
-pub(super) struct Dialog<'a> {
+pub(super) struct Sitting<'a> {
     terminal: &'a mut Terminal,
     store: Store,
     queue: Queue,
@@ -41,7 +41,7 @@ enum Said {
     Quit,
 }
 
-impl<'a> Dialog<'a> {
+impl<'a> Sitting<'a> {
     pub(super) fn new(
         terminal: &'a mut Terminal,
         store: Store,
