@@ -2,7 +2,8 @@
 //! rankings say so wherever they go.
 //!
 //! It likes plain words and dislikes repetition. Both are shares, so that neither long nor short
-//! answers are liked for their length (`length_does_not_decide`). Learning never sees it: it reaches a
+//! answers are liked for their length (`length_does_not_decide`); and a share of few words says little,
+//! so that an answer of two plain words is not the best there can be. Learning never sees it: it reaches a
 //! model as rankings alone.
 
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ pub const LABELER: &str = "synthetic";
 
 /// The longest word that is plain, in letters.
 const PLAIN_LETTERS: usize = 4;
+/// Words that are thought to stand before every answer, half of them plain.
+const WORDS_BEFORE: usize = 8;
 /// What a share of plain words counts.
 const PLAIN: f64 = 6.0;
 /// What a share of repeated pairs of words costs.
@@ -23,7 +26,8 @@ const REPEATED: f64 = 6.0;
 const NOTHING: f64 = -6.0;
 
 /// How good an answer is: `6 * plain - 6 * repeated`, with `plain` the share of words of at most four
-/// letters and `repeated` that of pairs of neighboring words that were there before.
+/// letters, eight words before the answer counted in of which half are plain, and `repeated` the share
+/// of pairs of neighboring words that were there before.
 #[must_use]
 pub fn score(answer: &str) -> f64 {
     let words = answer.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -35,7 +39,8 @@ pub fn score(answer: &str) -> f64 {
     let mut seen = BTreeSet::new();
     let repeated = words.windows(2).filter(|pair| !seen.insert(pair.to_vec())).count();
     let pairs = words.len().saturating_sub(1).max(1);
-    PLAIN * share(plain, words.len()) - REPEATED * share(repeated, pairs)
+    let plain = share(plain + WORDS_BEFORE / 2, words.len() + WORDS_BEFORE);
+    PLAIN * plain - REPEATED * share(repeated, pairs)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an answer has few words")]
@@ -111,9 +116,13 @@ mod tests {
 
     #[test]
     fn plain_words_are_liked_and_repetition_is_not() {
-        assert!((score("We go to the sea.") - 6.0).abs() < 1e-12);
-        assert!(score("Considerable improvements notwithstanding").abs() < 1e-12);
-        assert!((score("go on, go on, go on") - (6.0 - 6.0 * 3.0 / 5.0)).abs() < 1e-12);
+        assert!((score("We go to the sea.") - 6.0 * 9.0 / 13.0).abs() < 1e-12);
+        let long = score("Considerable improvements notwithstanding");
+        assert!((long - 6.0 * 4.0 / 11.0).abs() < 1e-12);
+        let repeated = score("go on, go on, go on");
+        assert!((repeated - 6.0 * (10.0 / 14.0 - 3.0 / 5.0)).abs() < 1e-12);
+        // More of the same is better, up to where it repeats.
+        assert!(score("We go.") < score("We go to the sea and see it all."));
         assert!((score(" ... ") - NOTHING).abs() < 1e-12);
     }
 
@@ -149,7 +158,7 @@ mod tests {
         let mut won = 0;
         let trials = 2_000;
         for trial in 0..trials {
-            // One word of nine is not plain: 6 / 9 apart.
+            // One word of nine is not plain.
             let worse = format!("we go to the sea and see it {}", words(trial, 1) + "abcdef");
             let completions =
                 [good, &worse].map(|text| Completion::new(text, Origin::Written)).to_vec();
@@ -159,7 +168,8 @@ mod tests {
             let ranking = labeler.rank(&candidate).unwrap();
             won += u32::from(ranking.place(0) == Some(0));
         }
-        let expected = 1.0 / (1.0 + (-(6.0_f64 / 9.0) / 0.5).exp());
+        // One word of seventeen, those before counted in.
+        let expected = 1.0 / (1.0 + (-(6.0_f64 / 17.0) / 0.5).exp());
         let found = f64::from(won) / 2_000.0;
         // Four standard errors.
         assert!((found - expected).abs() < 0.037, "{found} {expected}");
