@@ -196,7 +196,8 @@ fn a_recipe_without_conversations_has_a_story_without_answers() {
     assert!(ran.err.contains("no [conversations] and [sft]: no model answers"), "{}", ran.err);
     assert!(ran.out.contains("Fine-tuning  not in the recipe"), "{}", ran.out);
     let chat = |more: &[&str]| story.scribe.run(&[&["chat", "--run", "run"], more].concat());
-    let ran = chat(&["-p", "The state", "--max-tokens", "3"]);
+    // What is drawn of a model that has learned so little may be any byte, such as one of colors.
+    let ran = chat(&["-p", "The state", "--max-tokens", "3", "--temperature", "0"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
         ran.err.contains("has learned to write, not to answer: it goes on with"),
