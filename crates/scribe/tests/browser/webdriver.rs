@@ -142,21 +142,26 @@ impl Browser {
     }
 
     pub(crate) fn text(&self, selector: &str) -> String {
-        let element = self.find(selector);
-        let text = self.call("GET", &format!("/element/{}/text", element.0), None).unwrap();
-        text.as_str().unwrap().to_owned()
+        self.ask(selector, "text").as_str().unwrap().to_owned()
     }
 
     pub(crate) fn attribute(&self, selector: &str, name: &str) -> Option<String> {
-        let element = self.find(selector);
-        let path = format!("/element/{}/attribute/{name}", element.0);
-        self.call("GET", &path, None).unwrap().as_str().map(str::to_owned)
+        self.ask(selector, &format!("attribute/{name}")).as_str().map(str::to_owned)
     }
 
     pub(crate) fn is_shown(&self, selector: &str) -> bool {
-        self.find_all(selector).first().is_some_and(|element| {
-            let path = format!("/element/{}/displayed", element.0);
-            self.call("GET", &path, None).unwrap() == json!(true)
+        !self.find_all(selector).is_empty() && self.ask(selector, "displayed") == json!(true)
+    }
+
+    /// What an element says of itself; the one of a new page where the page has gone between finding
+    /// it and asking.
+    fn ask(&self, selector: &str, what: &str) -> Value {
+        self.wait(selector, || {
+            let element = self.find(selector);
+            match self.call("GET", &format!("/element/{}/{what}", element.0), None) {
+                Err(error) if error.contains("stale element") => None,
+                answer => Some(answer.unwrap()),
+            }
         })
     }
 
