@@ -47,6 +47,20 @@ impl Prompts {
         Ok(prompts)
     }
 
+    /// Measures on the prompts of other sources in place of those that were held out; what is learned
+    /// from is left out of them.
+    #[must_use]
+    pub fn measured_on(mut self, others: Self) -> Self {
+        let key =
+            |prompt: &Conversation| Fingerprint::of(&Content::Conversation(prompt.clone()).text());
+        let learned: BTreeSet<Fingerprint> = self.train.iter().map(key).collect();
+        self.validation = others.train.into_iter().chain(others.validation).collect();
+        self.validation.retain(|prompt| !learned.contains(&key(prompt)));
+        self.without_question += others.without_question;
+        self.bad_rows += others.bad_rows;
+        self
+    }
+
     fn add(
         &mut self,
         conversation: Conversation,
@@ -79,6 +93,23 @@ impl Prompts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_measured_on_that_is_learned_from() {
+        let ask =
+            |text: &str| Conversation { messages: vec![tokenizer::Message::new(Role::User, text)] };
+        let learned = Prompts { train: vec![ask("One?"), ask("Two?")], ..Prompts::default() };
+        let others = Prompts {
+            train: vec![ask("Two?"), ask("Three?")],
+            validation: vec![ask("Four?")],
+            without_question: 1,
+            bad_rows: 2,
+        };
+        let prompts = learned.clone().measured_on(others);
+        assert_eq!(prompts.train, learned.train);
+        assert_eq!(prompts.validation, [ask("Three?"), ask("Four?")]);
+        assert_eq!((prompts.without_question, prompts.bad_rows), (1, 2));
+    }
 
     #[test]
     fn conversations_end_with_their_last_question_and_come_once() {

@@ -14,6 +14,7 @@ use tokenizer::Tokenizer;
 
 use super::plan::{self, SLOTS_DEFAULT, SlotsOption};
 use super::progress::Progress;
+use super::rounds::{self, WinRateOptions};
 use super::{Failure, Session, locate, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
 use crate::loading::{self, Located, Outline, Weights};
@@ -40,6 +41,14 @@ pub enum EvalCommand {
                             blank."
     )]
     Choices(ChoicesOptions),
+    /// Count how often one model of a run answers better than another
+    #[command(
+        after_help = "Examples:\n  scribe eval win-rate recipes/tiny.toml --run runs/tiny\n\nBoth \
+                            models answer prompts that nobody learned from, and the synthetic judge \
+                            whose taste the recipe's labeler has says which answer is better. Answers of \
+                            nearly one length (within a tenth) are counted apart, too."
+    )]
+    WinRate(WinRateOptions),
 }
 
 /// What text to measure, and with which model.
@@ -130,6 +139,7 @@ pub(super) fn run(session: &mut Session, command: &EvalCommand) -> Result<(), Fa
     match command {
         EvalCommand::BitsPerByte(options) => bits_per_byte(session, options),
         EvalCommand::Choices(options) => choices(session, options),
+        EvalCommand::WinRate(options) => rounds::win_rate(session, options),
     }
 }
 

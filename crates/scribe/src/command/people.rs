@@ -5,15 +5,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use corpus::Prompts;
+use corpus::sources::RowKind;
 use tokenizer::{ChatFormat, Tokenizer};
 use training::RunFolder;
 use training::ppo::RolloutOptions;
-use training::recipe::{AnyRecipe, PpoRecipe};
+use training::recipe::{AnyRecipe, CorpusRecipe, PpoRecipe};
 use training::reward::Encoding;
 use training::run_folder::ROUNDS_MAX;
 use training::serving::Serving;
 
-use super::{Failure, stage};
+use super::{Failure, Session, stage};
 use crate::config::{AdapterArguments, DeviceArguments, EngineOptions, count};
 use crate::loading;
 
@@ -96,6 +98,19 @@ impl Ground {
     /// The tokenizer's folder.
     pub(super) fn tokenizer_folder(&self) -> PathBuf {
         self.run.fine_tuned_tokenizer()
+    }
+
+    /// What the model is asked, to learn from it and to be measured on it.
+    pub(super) fn prompts(&self, session: &mut Session) -> Result<Prompts, Failure> {
+        let mut read = |section: &CorpusRecipe| -> Result<Prompts, Failure> {
+            let sources = stage::sources(session, section, RowKind::Conversation)?;
+            Ok(Prompts::read(&sources, section.validation_ppm())?)
+        };
+        let prompts = read(self.recipe.prompts()?)?;
+        Ok(match self.recipe.evaluation() {
+            Some(section) => prompts.measured_on(read(section)?),
+            None => prompts,
+        })
     }
 
     /// How texts become tokens; a completion leaves room for a prompt.

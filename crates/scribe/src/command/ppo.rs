@@ -4,8 +4,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use corpus::Prompts;
-use corpus::sources::RowKind;
 use engine::Device;
 use serde::Serialize;
 use training::Ended;
@@ -15,7 +13,7 @@ use training::recipe::{PpoRecipe, RewardRecipe};
 use super::interrupt::Interrupt;
 use super::people::{Ground, PeopleArguments, RoundArgument, slots};
 use super::progress::Progress;
-use super::{Exit, Failure, Session, stage};
+use super::{Exit, Failure, Session};
 
 /// What to learn from, and where.
 #[derive(Debug, Args)]
@@ -163,9 +161,7 @@ fn prompts(
     ground: &Ground,
     recipe: &PpoRecipe,
 ) -> Result<Vec<Vec<u32>>, Failure> {
-    let section = ground.recipe.prompts()?;
-    let sources = stage::sources(session, section, RowKind::Conversation)?;
-    let found = Prompts::read(&sources, section.validation_ppm())?;
+    let found = ground.prompts(session)?;
     let encoding = ground.encoding(recipe);
     let (mut prompts, mut long) = (Vec::new(), 0_u64);
     for conversation in &found.train {

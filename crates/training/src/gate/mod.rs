@@ -9,6 +9,8 @@
 
 mod bounds;
 mod eprocess;
+mod tally;
 
 pub use bounds::{Bounds, Decision, Judgment, Measured, Reason, judge};
 pub use eprocess::{Blinded, EProcess, TestOptions, Verdict};
+pub use tally::{Tally, lengths_match};

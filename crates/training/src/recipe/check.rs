@@ -37,7 +37,7 @@ impl Recipe {
             conversations.check_conversations("conversations")?;
         }
         check_people(
-            self.prompts.as_ref(),
+            [("prompts", self.prompts.as_ref()), ("evaluation", self.evaluation.as_ref())],
             (self.reward.as_ref(), self.ppo.as_ref(), self.rounds.as_ref()),
         )?;
         match &self.sft {
@@ -58,7 +58,7 @@ impl FineTune {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.conversations.check_conversations("conversations")?;
         check_people(
-            self.prompts.as_ref(),
+            [("prompts", self.prompts.as_ref()), ("evaluation", self.evaluation.as_ref())],
             (self.reward.as_ref(), self.ppo.as_ref(), self.rounds.as_ref()),
         )?;
         self.sft.check("sft", self.sft.fine_tune_row_tokens(TIME_MAX)?)
@@ -67,10 +67,12 @@ impl FineTune {
 
 /// Refuses what cannot be meant in the sections of learning from people.
 fn check_people(
-    prompts: Option<&CorpusRecipe>,
+    prompts: [(&str, Option<&CorpusRecipe>); 2],
     (reward, ppo, rounds): (Option<&RewardRecipe>, Option<&PpoRecipe>, Option<&RoundsRecipe>),
 ) -> Result<(), Error> {
-    prompts.map_or(Ok(()), |prompts| prompts.check_conversations("prompts"))?;
+    for (section, prompts) in prompts {
+        prompts.map_or(Ok(()), |prompts| prompts.check_conversations(section))?;
+    }
     reward.map_or(Ok(()), RewardRecipe::check)?;
     ppo.map_or(Ok(()), PpoRecipe::check)?;
     rounds.map_or(Ok(()), RoundsRecipe::check)

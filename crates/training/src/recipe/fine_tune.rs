@@ -25,6 +25,9 @@ pub struct FineTune {
     /// As [`Recipe::prompts`].
     #[serde(default)]
     pub prompts: Option<CorpusRecipe>,
+    /// As [`Recipe::evaluation`].
+    #[serde(default)]
+    pub evaluation: Option<CorpusRecipe>,
     /// As [`Recipe::reward`].
     #[serde(default)]
     pub reward: Option<RewardRecipe>,
@@ -86,7 +89,7 @@ impl AnyRecipe {
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         folder.clone_into(&mut recipe.conversations.folder);
-        if let Some(prompts) = &mut recipe.prompts {
+        for prompts in recipe.prompts.iter_mut().chain(&mut recipe.evaluation) {
             folder.clone_into(&mut prompts.folder);
         }
         Ok(Self::FineTune(Box::new(recipe)))
@@ -119,6 +122,15 @@ impl AnyRecipe {
             Self::Whole(recipe) => (&recipe.prompts, recipe.conversations.as_ref()),
         };
         prompts.as_ref().or(conversations).ok_or(Error::NoStage { section: "prompts" })
+    }
+
+    /// Prompts that nobody learns from, where they are not held out of [`Self::prompts`].
+    #[must_use]
+    pub fn evaluation(&self) -> Option<&CorpusRecipe> {
+        match self {
+            Self::FineTune(recipe) => recipe.evaluation.as_ref(),
+            Self::Whole(recipe) => recipe.evaluation.as_ref(),
+        }
     }
 
     /// How a reward model learns.

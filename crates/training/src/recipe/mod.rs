@@ -58,6 +58,10 @@ pub struct Recipe {
     /// to the last question counts. Those of `conversations` if not given.
     #[serde(default)]
     pub prompts: Option<CorpusRecipe>,
+    /// Prompts that nobody learns from, for the gate and for measuring; those that are held out of
+    /// `prompts` if not given.
+    #[serde(default)]
+    pub evaluation: Option<CorpusRecipe>,
     /// How a reward model learns what people preferred.
     #[serde(default)]
     pub reward: Option<RewardRecipe>,

@@ -49,6 +49,7 @@ impl Recipe {
             conversations: None,
             sft: None,
             prompts: None,
+            evaluation: None,
             reward: None,
             ppo: None,
             rounds: None,
@@ -67,7 +68,8 @@ impl Recipe {
     fn lies_in(&mut self, folder: &Path) {
         let places = [&mut self.corpus.folder, &mut self.tokenizer.folder];
         let conversations = self.conversations.iter_mut().map(|recipe| &mut recipe.folder);
-        let prompts = self.prompts.iter_mut().map(|recipe| &mut recipe.folder);
+        let prompts = self.prompts.iter_mut().chain(&mut self.evaluation);
+        let prompts = prompts.map(|recipe| &mut recipe.folder);
         for place in places.into_iter().chain(conversations).chain(prompts) {
             folder.clone_into(place);
         }

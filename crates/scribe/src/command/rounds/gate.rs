@@ -1,32 +1,25 @@
 //! The last part of a round: whether the new model takes the place of the old one.
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder;
-use comparisons::{Candidate, Completion, Origin, Prompt, Refusal};
-use engine::random::Series;
 use evals::drift::is_refusal;
 use evals::gold::SyntheticLabeler;
-use model::Model;
 use serde::{Deserialize, Serialize};
-use training::candidates::prompt_of;
 use training::gate::{
-    Blinded, Bounds, Decision, EProcess, Judgment, Measured, TestOptions, Verdict, judge,
+    Blinded, Bounds, Decision, EProcess, Judgment, Measured, Tally, TestOptions, Verdict, judge,
+    lengths_match,
 };
-use training::ppo::{Rollout, collect};
 use training::recipe::{LabelerKind, RoundsRecipe};
 
 use super::super::progress::Progress;
 use super::super::{Failure, Session, eval, locate};
 use super::Table;
+use super::pairs::{Answer, PART, Pair, Pairs};
 
 /// What the gate said, in the folder of a round.
 const FILE: &str = "gate.json";
-/// Pairs between two looks at what they show.
-const PAIRS: usize = 50;
 
 /// What was shown, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,23 +28,15 @@ pub(super) struct Gate {
     pub(super) round: usize,
     /// The new model, from the run's folder on.
     pub(super) checkpoint: PathBuf,
-    /// Pairs that the new model won, that were tied, and that it lost.
-    wins: u32,
-    ties: u32,
-    losses: u32,
+    /// What became of the pairs.
+    pairs: Tally,
+    /// The same of those whose answers are of nearly one length.
+    length_matched: Tally,
     /// How much the pairs speak against a model that is no better; promoted from `1 / alpha` on.
     e_value: f64,
     old: Measured,
     new: Measured,
     pub(super) judgment: Judgment,
-}
-
-/// Two models that answer the same prompts.
-struct Pair {
-    old: Arc<Model>,
-    new: Arc<Model>,
-    /// As a comparison has them, and in tokens.
-    prompts: Vec<(Prompt, Vec<u32>)>,
 }
 
 /// What a model answered, summed up.
@@ -60,12 +45,6 @@ struct Answers {
     tokens: u32,
     refusals: u32,
     count: u32,
-}
-
-/// An answer.
-struct Answer {
-    text: String,
-    tokens: usize,
 }
 
 impl Gate {
@@ -83,9 +62,8 @@ impl Gate {
         Self {
             round,
             checkpoint,
-            wins: 0,
-            ties: 0,
-            losses: 0,
+            pairs: Tally::default(),
+            length_matched: Tally::default(),
             e_value: 1.0,
             old: measured,
             new: measured,
@@ -93,11 +71,10 @@ impl Gate {
         }
     }
 
-    fn count(&mut self, outcome: Blinded) {
-        match outcome {
-            Blinded::Win => self.wins += 1,
-            Blinded::Tie => self.ties += 1,
-            Blinded::Loss => self.losses += 1,
+    fn count(&mut self, pair: &Pair, outcome: Blinded) {
+        self.pairs.count(outcome);
+        if lengths_match(pair.tokens()) {
+            self.length_matched.count(outcome);
         }
     }
 
@@ -109,8 +86,6 @@ impl Gate {
 
     /// As a row of a table.
     pub(super) fn row(&self, is_taken_back: bool) -> Vec<String> {
-        let pairs = self.wins + self.ties + self.losses;
-        let share = (f64::from(self.wins) + 0.5 * f64::from(self.ties)) / f64::from(pairs.max(1));
         let reasons: Vec<String> = self.judgment.reasons.iter().map(ToString::to_string).collect();
         let decision = match reasons.as_slice() {
             [] if is_taken_back => "promoted, and taken back".to_owned(),
@@ -119,8 +94,8 @@ impl Gate {
         };
         vec![
             self.round.to_string(),
-            format!("{:.1} %", 100.0 * share),
-            pairs.to_string(),
+            format!("{:.1} %", 100.0 * self.pairs.win_rate()),
+            self.pairs.pairs().to_string(),
             format!("{:.3} -> {:.3}", self.old.bits_per_byte, self.new.bits_per_byte),
             format!("{:.0} -> {:.0}", self.old.completion_tokens, self.new.completion_tokens),
             decision,
@@ -144,14 +119,10 @@ impl Table<'_> {
                  --model and that path",
             ));
         }
-        let pair = Pair {
-            old: self.load(session, old)?,
-            new: self.load(session, new)?,
-            prompts: self.gate_prompts(session)?,
-        };
+        let pairs = self.pairs(session, (old, new))?;
         let inside = new.strip_prefix(self.ground.run.path()).unwrap_or(new);
         let mut gate = Gate::new(round, inside.to_owned());
-        let verdict = self.compare(session, &pair, &recipe, &mut gate)?;
+        let verdict = self.compare(session, &pairs, &recipe, &mut gate)?;
         gate.old.bits_per_byte = self.bits(session, old)?;
         gate.new.bits_per_byte = self.bits(session, new)?;
         let bounds = Bounds {
@@ -163,32 +134,11 @@ impl Table<'_> {
         Ok(gate)
     }
 
-    /// Prompts that nobody learned from and that leave room for an answer.
-    fn gate_prompts(&self, session: &mut Session) -> Result<Vec<(Prompt, Vec<u32>)>, Failure> {
-        let ppo = self.ground.recipe.ppo()?;
-        let encoding = self.ground.encoding(ppo);
-        let mut prompts = Vec::new();
-        for conversation in &self.prompts(session)?.validation {
-            let tokens = encoding.prompt(conversation)?;
-            let fits = tokens.len() + ppo.completion_tokens <= encoding.context_tokens;
-            if let Some(prompt) = prompt_of(conversation).filter(|_| fits) {
-                prompts.push((prompt, tokens));
-            }
-        }
-        if prompts.is_empty() {
-            return Err(Failure::usage(
-                "no prompt is held out for the gate",
-                "set `validation` in [prompts], or in [conversations], above 0",
-            ));
-        }
-        Ok(prompts)
-    }
-
     /// Blinded pairs until they show something, or there are no more.
     fn compare(
         &self,
         session: &mut Session,
-        pair: &Pair,
+        pairs: &Pairs,
         recipe: &RoundsRecipe,
         gate: &mut Gate,
     ) -> Result<Verdict, Failure> {
@@ -200,22 +150,15 @@ impl Table<'_> {
         progress.begin_things("comparing", "pairs", 0, recipe.gate_pairs.into());
         for part in 0_u64.. {
             let seed = self.ground.recipe.seed().wrapping_add(gate.round as u64);
-            // Drawn anew for each pair: the test needs pairs that do not know of each other.
-            let series = Series { seed, step: part, epoch: u32::MAX };
-            let prompts: Vec<_> = (0..PAIRS).map(|place| pair.draw(&series, place)).collect();
-            // The draws of the two are others.
-            let old = self.answers(&pair.old, &prompts, (seed, 2 * part + 1))?;
-            let new = self.answers(&pair.new, &prompts, (seed, 2 * part + 2))?;
-            let answered = old.into_iter().zip(new).zip(prompts);
-            for (number, ((old, new), (prompt, _))) in (part * PAIRS as u64..).zip(answered) {
-                of_old.add(&old);
-                of_new.add(&new);
+            let answered = self.answered(pairs, seed, part)?;
+            for (number, pair) in (part * PART as u64..).zip(&answered) {
+                of_old.add(&pair.old);
+                of_new.add(&pair.new);
                 // Doubts of their own, too, for the same two answers to the same prompt.
                 let seed = labeler.seed.wrapping_add((number + 1) << 16);
-                let labeler = SyntheticLabeler { seed, ..labeler };
-                let outcome = blinded(labeler, prompt, [old.text, new.text])?;
+                let outcome = pair.ranked_by(SyntheticLabeler { seed, ..labeler })?;
                 if process.verdict() == Verdict::Undecided {
-                    gate.count(outcome);
+                    gate.count(pair, outcome);
                     let _ = process.observe(outcome);
                 }
             }
@@ -228,24 +171,6 @@ impl Table<'_> {
         gate.e_value = process.e_value();
         (gate.old, gate.new) = (of_old.measured(), of_new.measured());
         Ok(process.verdict())
-    }
-
-    /// One answer to each prompt.
-    fn answers(
-        &self,
-        model: &Arc<Model>,
-        prompts: &[&(Prompt, Vec<u32>)],
-        draws: (u64, u64),
-    ) -> Result<Vec<Answer>, Failure> {
-        let rollouts = self.ground.rollouts(self.ground.recipe.ppo()?);
-        let tokens: Vec<Vec<u32>> = prompts.iter().map(|(_, tokens)| tokens.clone()).collect();
-        let found = collect(Arc::clone(model), &tokens, &rollouts, draws)?;
-        // What ends a turn stands for no text.
-        let answer = |rollout: Rollout| Answer {
-            text: self.ground.tokenizer.decode(&rollout.completion),
-            tokens: rollout.completion.len(),
-        };
-        Ok(found.rollouts.into_iter().map(answer).collect())
     }
 
     /// Bits per byte of the text that was held out of pretraining; none where a run begins with a model.
@@ -264,14 +189,6 @@ impl Table<'_> {
     }
 }
 
-impl Pair {
-    /// The prompt of a pair.
-    fn draw(&self, series: &Series, place: usize) -> &(Prompt, Vec<u32>) {
-        let number = series.below(self.prompts.len() as u64, place as u64);
-        &self.prompts[usize::try_from(number).unwrap_or(0)]
-    }
-}
-
 impl Answers {
     fn add(&mut self, answer: &Answer) {
         self.tokens += u32::try_from(answer.tokens).unwrap_or(u32::MAX);
@@ -284,24 +201,4 @@ impl Answers {
         let (completion_tokens, refusal_rate) = (share(self.tokens), share(self.refusals));
         Measured { bits_per_byte: f64::NAN, completion_tokens, refusal_rate }
     }
-}
-
-/// Which of two answers is preferred by somebody who does not know whose they are.
-fn blinded(
-    labeler: SyntheticLabeler,
-    prompt: &Prompt,
-    texts: [String; 2],
-) -> Result<Blinded, Failure> {
-    let completions = texts.map(|text| Completion::new(text, Origin::Written)).to_vec();
-    let candidate = match Candidate::new(prompt.clone(), completions) {
-        Ok(candidate) => candidate,
-        Err(Refusal::EqualCompletions { .. }) => return Ok(Blinded::Tie),
-        Err(refusal) => return Err(refusal.into()),
-    };
-    let ranking = labeler.rank(&candidate)?;
-    Ok(match ranking.place(1).cmp(&ranking.place(0)) {
-        Ordering::Less => Blinded::Win,
-        Ordering::Equal => Blinded::Tie,
-        Ordering::Greater => Blinded::Loss,
-    })
 }

@@ -7,8 +7,6 @@ use artifacts::folder;
 use artifacts::hash::Digest;
 use comparisons::store::Store;
 use comparisons::{Candidate, Comparison, Judgment};
-use corpus::Prompts;
-use corpus::sources::RowKind;
 use engine::random::Series;
 use evals::gold::{LABELER, SyntheticLabeler};
 use training::candidates::{Asked, Sampled};
@@ -16,7 +14,7 @@ use training::recipe::{LabelerKind, RoundsRecipe};
 
 use super::super::people::make_folder;
 use super::super::progress::Progress;
-use super::super::{Exit, Failure, Session, stage};
+use super::super::{Exit, Failure, Session};
 use super::Table;
 
 impl Table<'_> {
@@ -56,7 +54,7 @@ impl Table<'_> {
         file: &Path,
     ) -> Result<Vec<Candidate>, Failure> {
         let recipe = self.ground.recipe.rounds()?;
-        let all = self.prompts(session)?.train;
+        let all = self.ground.prompts(session)?.train;
         let seed = self.ground.recipe.seed();
         let order = Series { seed, step: round as u64, epoch: u32::MAX }.permutation(all.len());
         let prompts: Vec<_> =
@@ -85,13 +83,6 @@ impl Table<'_> {
         }
         write(file, &candidates)?;
         Ok(candidates)
-    }
-
-    /// The prompts of the recipe.
-    pub(super) fn prompts(&self, session: &mut Session) -> Result<Prompts, Failure> {
-        let section = self.ground.recipe.prompts()?;
-        let sources = stage::sources(session, section, RowKind::Conversation)?;
-        Ok(Prompts::read(&sources, section.validation_ppm())?)
     }
 
     /// Ends where people have not ranked all yet.

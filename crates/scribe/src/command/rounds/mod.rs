@@ -3,6 +3,8 @@
 
 mod gate;
 mod label;
+mod pairs;
+mod win_rate;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use training::Ended;
 use training::gate::Decision;
 use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
+
+pub(super) use self::win_rate::{WinRateOptions, win_rate};
 
 use self::gate::Gate;
 use super::interrupt::Interrupt;
