@@ -16,17 +16,19 @@ pub const LABELER: &str = "synthetic";
 
 /// The longest word that is plain, in letters.
 const PLAIN_LETTERS: usize = 4;
-/// Words that are thought to stand before every answer, half of them plain.
-const WORDS_BEFORE: usize = 8;
+/// Words that are thought to stand before every answer, and how many of them are plain: as many as of
+/// what a model says that was only taught, so that of its answers neither long nor short ones are liked.
+const WORDS_BEFORE: usize = 6;
+const PLAIN_BEFORE: usize = 4;
 /// What a share of plain words counts.
 const PLAIN: f64 = 6.0;
 /// What a share of repeated pairs of words costs.
 const REPEATED: f64 = 6.0;
-/// The score of an answer without a word.
-const NOTHING: f64 = -6.0;
+/// The score of an answer without a word, as if no word of it were plain.
+const NOTHING: f64 = 0.0;
 
 /// How good an answer is: `6 * plain - 6 * repeated`, with `plain` the share of words of at most four
-/// letters, eight words before the answer counted in of which half are plain, and `repeated` the share
+/// letters, six words before the answer counted in of which four are plain, and `repeated` the share
 /// of pairs of neighboring words that were there before.
 #[must_use]
 pub fn score(answer: &str) -> f64 {
@@ -39,7 +41,7 @@ pub fn score(answer: &str) -> f64 {
     let mut seen = BTreeSet::new();
     let repeated = words.windows(2).filter(|pair| !seen.insert(pair.to_vec())).count();
     let pairs = words.len().saturating_sub(1).max(1);
-    let plain = share(plain + WORDS_BEFORE / 2, words.len() + WORDS_BEFORE);
+    let plain = share(plain + PLAIN_BEFORE, words.len() + WORDS_BEFORE);
     PLAIN * plain - REPEATED * share(repeated, pairs)
 }
 
@@ -116,11 +118,11 @@ mod tests {
 
     #[test]
     fn plain_words_are_liked_and_repetition_is_not() {
-        assert!((score("We go to the sea.") - 6.0 * 9.0 / 13.0).abs() < 1e-12);
+        assert!((score("We go to the sea.") - 6.0 * 9.0 / 11.0).abs() < 1e-12);
         let long = score("Considerable improvements notwithstanding");
-        assert!((long - 6.0 * 4.0 / 11.0).abs() < 1e-12);
+        assert!((long - 6.0 * 4.0 / 9.0).abs() < 1e-12);
         let repeated = score("go on, go on, go on");
-        assert!((repeated - 6.0 * (10.0 / 14.0 - 3.0 / 5.0)).abs() < 1e-12);
+        assert!((repeated - 6.0 * (10.0 / 12.0 - 3.0 / 5.0)).abs() < 1e-12);
         // More of the same is better, up to where it repeats.
         assert!(score("We go.") < score("We go to the sea and see it all."));
         assert!((score(" ... ") - NOTHING).abs() < 1e-12);
@@ -131,7 +133,7 @@ mod tests {
         let word = |index: u64| {
             let [letters, first, ..] = Philox::new(seed).block([index, 1]);
             let letter = |l: u32| char::from(b'a' + u8::try_from((first >> l) % 26).unwrap());
-            (0..1 + letters % 8).map(letter).collect::<String>()
+            (0..1 + letters % 6).map(letter).collect::<String>()
         };
         (0..count).map(word).collect::<Vec<_>>().join(" ")
     }
@@ -168,8 +170,8 @@ mod tests {
             let ranking = labeler.rank(&candidate).unwrap();
             won += u32::from(ranking.place(0) == Some(0));
         }
-        // One word of seventeen, those before counted in.
-        let expected = 1.0 / (1.0 + (-(6.0_f64 / 17.0) / 0.5).exp());
+        // One word of fifteen, those before counted in.
+        let expected = 1.0 / (1.0 + (-(6.0_f64 / 15.0) / 0.5).exp());
         let found = f64::from(won) / 2_000.0;
         // Four standard errors.
         assert!((found - expected).abs() < 0.037, "{found} {expected}");

@@ -134,7 +134,8 @@ impl Table<'_> {
         Ok(gate)
     }
 
-    /// Blinded pairs until they show something, or there are no more.
+    /// Blinded pairs until they show something, or there are no more. All of them are answered: what
+    /// the answers are like beside is known better from many than from the few that show who wins.
     fn compare(
         &self,
         session: &mut Session,
@@ -162,8 +163,8 @@ impl Table<'_> {
                     let _ = process.observe(outcome);
                 }
             }
-            progress.advance(process.pairs().into());
-            if process.verdict() != Verdict::Undecided {
+            progress.advance(of_new.count.min(recipe.gate_pairs).into());
+            if process.verdict() != Verdict::Undecided && of_new.count >= recipe.gate_pairs {
                 break;
             }
         }
