@@ -67,6 +67,15 @@ impl Ground {
         let path = &arguments.recipe;
         let recipe = AnyRecipe::read(path).map_err(|error| stage::refused(path, error))?;
         let run = RunFolder::open(&arguments.run, &recipe.begin_toml())?;
+        Self::of(recipe, run, device)
+    }
+
+    /// The run of a recipe whose model answers.
+    pub(super) fn of(
+        recipe: AnyRecipe,
+        run: RunFolder,
+        device: &engine::Device,
+    ) -> Result<Self, Failure> {
         let base = run.finished_fine_tuning(&recipe)?;
         if !base.join("config.json").exists() {
             return Err(Failure::usage(
@@ -139,16 +148,14 @@ impl Ground {
     }
 }
 
-impl PeopleArguments {
-    /// The options that compute as training does.
-    pub(super) fn engine(&self) -> EngineOptions {
-        EngineOptions {
-            model: None,
-            adapter: AdapterArguments { adapter: None, merge_adapter: false },
-            device: self.device.clone(),
-            context_tokens: None,
-            cache_bytes: None,
-        }
+/// The options that compute as training does.
+pub(super) fn engine(device: &DeviceArguments) -> EngineOptions {
+    EngineOptions {
+        model: None,
+        adapter: AdapterArguments { adapter: None, merge_adapter: false },
+        device: device.clone(),
+        context_tokens: None,
+        cache_bytes: None,
     }
 }
 

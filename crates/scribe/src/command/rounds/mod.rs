@@ -14,35 +14,44 @@ use clap::Args;
 use engine::Device;
 use model::Model;
 use serde::Serialize;
-use training::Ended;
 use training::gate::Decision;
+use training::recipe::AnyRecipe;
 use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
+use training::{Ended, RunFolder};
 
 pub(super) use self::win_rate::{WinRateOptions, win_rate};
 
 use self::gate::Gate;
 use super::interrupt::Interrupt;
-use super::people::{Ground, PeopleArguments};
+use super::people::{self, Ground};
 use super::ppo::{self, Round};
-use super::{Exit, Failure, Session, locate, models, reward};
+use super::stage::{self, StageArguments, Work};
+use super::{Exit, Failure, Session, locate, models, reward, story};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
 
 /// What to go through.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  scribe story recipes/tiny.toml --run runs/tiny\n  scribe rounds \
-                        recipes/tiny.toml --run runs/tiny --n 2\n  scribe chat --run runs/tiny\n\nEach \
-                        round lets the model answer prompts several times, has the answers ranked, \
+    after_help = "Examples:\n  scribe rounds recipes/tiny.toml --run runs/tiny --n 2\n  scribe chat \
+                        --run runs/tiny\n\nWhere the run has no model that answers yet, it is made \
+                        first, as by story. Each round lets the model answer prompts several times, has the answers ranked, \
                         trains a reward model on all rankings so far, and lets the model learn from it. \
                         The new model is served only if blinded pairs of answers show that it is \
                         better, and nothing else became worse. The same command goes on where it \
                         stopped."
 )]
 pub struct RoundsOptions {
+    /// What to learn from and how: a TOML file with all sections up to [rounds]
+    recipe: PathBuf,
+
+    /// The folder of the run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+
     #[command(flatten)]
-    people: PeopleArguments,
+    stage: StageArguments,
 
     /// Rounds in all
     #[arg(long, value_name = "N", default_value = "1", value_parser = count::<ROUNDS_MAX>)]
@@ -72,25 +81,27 @@ struct Table<'a> {
 
 /// Goes through the rounds that are left.
 pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), Failure> {
-    let device = Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let path = &options.recipe;
+    let recipe = AnyRecipe::read(path).map_err(|error| stage::refused(path, error))?;
+    recipe.rounds().map_err(|error| stage::refused(path, error))?;
+    let run = RunFolder::open(&options.run, &recipe.begin_toml())?;
     if options.rollback {
-        return roll_back(session, &ground);
+        return roll_back(session, &run);
     }
-    let people = &options.people;
     let command = format!(
         "scribe rounds {} --run {} --n {}",
-        people.recipe.display(),
-        people.run.display(),
+        path.display(),
+        run.path().display(),
         options.n
     );
-    let interrupt =
-        Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
+    let work = Work::new(session, &options.stage, &command)?;
+    story::teach(session, &run, &recipe, &work, &command)?;
+    let ground = Ground::of(recipe, run, &work.device)?;
     let table = Table {
         ground: &ground,
-        device: &device,
-        engine: options.people.engine(),
-        interrupt: &interrupt,
+        device: &work.device,
+        engine: people::engine(&options.stage.device),
+        interrupt: &work.interrupt,
     };
     let mut rounds = Vec::new();
     for number in 1..=options.n.get() {
@@ -186,8 +197,8 @@ impl Table<'_> {
 }
 
 /// Takes back the last promotion.
-fn roll_back(session: &mut Session, ground: &Ground) -> Result<(), Failure> {
-    let run = ground.run.path();
+fn roll_back(session: &mut Session, run: &RunFolder) -> Result<(), Failure> {
+    let run = run.path();
     let mut serving = Serving::read(run)?;
     let Some(taken_back) = serving.roll_back() else {
         return Err(Failure::usage(

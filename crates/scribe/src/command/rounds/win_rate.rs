@@ -8,7 +8,7 @@ use serde::Serialize;
 use training::gate::{Blinded, Tally, lengths_match};
 use training::reward::accuracy::Proportion;
 
-use super::super::people::{Ground, PeopleArguments};
+use super::super::people::{self, Ground, PeopleArguments};
 use super::super::progress::Progress;
 use super::super::{Failure, Session};
 use super::Table;
@@ -73,7 +73,7 @@ pub(in super::super) fn win_rate(
     let table = Table {
         ground: &ground,
         device: &device,
-        engine: options.people.engine(),
+        engine: people::engine(&options.people.device),
         interrupt: &interrupt,
     };
     let old = options.old.clone().unwrap_or_else(|| ground.base.clone());

@@ -40,6 +40,32 @@ pub struct StoryOptions {
     stage: StageArguments,
 }
 
+/// Makes what is not there of a run up to the model that answers.
+pub(super) fn teach(
+    session: &mut Session,
+    run: &RunFolder,
+    recipe: &AnyRecipe,
+    work: &Work<'_>,
+    command: &str,
+) -> Result<(), Failure> {
+    use training::Error::{NotFineTuned, NotPretrained};
+    match run.finished_fine_tuning(recipe) {
+        Err(NotFineTuned { .. } | NotPretrained { .. }) => (),
+        there => return Ok(there.map(drop)?),
+    }
+    // What is wrong with the conversations shows before the hours of pretraining.
+    let (_, conversations, _) = recipe.fine_tune()?;
+    let conversations = stage::sources(session, conversations, RowKind::Conversation)?;
+    if let AnyRecipe::Whole(whole) = recipe {
+        estimate::check_memory(whole, work.arguments)?;
+        let texts = stage::sources(session, &whole.corpus, RowKind::Text)?;
+        let pretrained = pretrain::make(session, run, whole, texts, work)?;
+        go_on(session, &pretrained.outcome, work, command)?;
+    }
+    let taught = sft::make(session, run, recipe, conversations, work)?;
+    go_on(session, &taught.outcome, work, command)
+}
+
 /// Makes what is not there, and tells of all.
 pub(super) fn run(session: &mut Session, options: &StoryOptions) -> Result<(), Failure> {
     let recipe =
