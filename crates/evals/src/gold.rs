@@ -1,15 +1,17 @@
 //! A judge whose taste is known, for tests and for teaching: what it says is synthetic, and its
 //! rankings say so wherever they go.
 //!
-//! It likes plain words and dislikes repetition. Both are shares, so that neither long nor short
-//! answers are liked for their length (`length_does_not_decide`); and a share of few words says little,
-//! so that an answer of two plain words is not the best there can be. Learning never sees it: it reaches a
-//! model as rankings alone.
+//! It likes plain words, and dislikes repetition and refusals. Words and repetition are shares, so that
+//! neither long nor short answers are liked for their length (`length_does_not_decide`); and a share of
+//! few words says little, so that an answer of two plain words is not the best there can be. Learning
+//! never sees it: it reaches a model as rankings alone.
 
 use std::collections::BTreeSet;
 
 use comparisons::{Candidate, Ranking, Refusal};
 use engine::random::Philox;
+
+use crate::drift::is_refusal;
 
 /// The labeler that synthetic rankings name.
 pub const LABELER: &str = "synthetic";
@@ -24,12 +26,15 @@ const PLAIN_BEFORE: usize = 4;
 const PLAIN: f64 = 6.0;
 /// What a share of repeated pairs of words costs.
 const REPEATED: f64 = 6.0;
+/// What a refusal costs: its words are plain.
+const REFUSED: f64 = 3.0;
 /// The score of an answer without a word, as if no word of it were plain.
 const NOTHING: f64 = 0.0;
 
-/// How good an answer is: `6 * plain - 6 * repeated`, with `plain` the share of words of at most four
+/// How good an answer is: `6 * plain - 6 * repeated - 3 * refused`, with `plain` the share of words of at most four
 /// letters, six words before the answer counted in of which four are plain, and `repeated` the share
-/// of pairs of neighboring words that were there before.
+/// of pairs of neighboring words that were there before, and `refused` 1 for an answer that begins as a
+/// refusal, else 0.
 #[must_use]
 pub fn score(answer: &str) -> f64 {
     let words = answer.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -42,7 +47,8 @@ pub fn score(answer: &str) -> f64 {
     let repeated = words.windows(2).filter(|pair| !seen.insert(pair.to_vec())).count();
     let pairs = words.len().saturating_sub(1).max(1);
     let plain = share(plain + PLAIN_BEFORE, words.len() + WORDS_BEFORE);
-    PLAIN * plain - REPEATED * share(repeated, pairs)
+    let refused = if is_refusal(answer) { REFUSED } else { 0.0 };
+    PLAIN * plain - REPEATED * share(repeated, pairs) - refused
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an answer has few words")]
@@ -123,6 +129,8 @@ mod tests {
         assert!((long - 6.0 * 4.0 / 9.0).abs() < 1e-12);
         let repeated = score("go on, go on, go on");
         assert!((repeated - 6.0 * (10.0 / 12.0 - 3.0 / 5.0)).abs() < 1e-12);
+        let refused = score("I cannot do it.");
+        assert!((refused - (6.0 * 7.0 / 10.0 - 3.0)).abs() < 1e-12, "{refused}");
         // More of the same is better, up to where it repeats.
         assert!(score("We go.") < score("We go to the sea and see it all."));
         assert!((score(" ... ") - NOTHING).abs() < 1e-12);
