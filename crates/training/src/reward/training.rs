@@ -43,17 +43,28 @@ impl RewardTraining {
         comparisons: &[RankedCompletions],
         hear: &mut dyn FnMut(u64, &RewardStep),
     ) {
-        let steps = self.steps(comparisons.len());
+        self.each_update(comparisons.len(), &mut |step, batch, stride| {
+            let batch: Vec<_> = batch.iter().map(|&place| &comparisons[place]).collect();
+            hear(step, &model.learn(&batch, self.centering, stride));
+        });
+    }
+
+    /// Each update in its turn, counted from 1: the places of its comparisons among so many, and how far
+    /// it goes.
+    pub(super) fn each_update(
+        &self,
+        comparisons: usize,
+        update: &mut dyn FnMut(u64, &[usize], Stride),
+    ) {
+        let steps = self.steps(comparisons);
         let mut step = 0;
         for epoch in 0..self.epochs {
-            let order = Series { seed: self.seed, step: 0, epoch }.permutation(comparisons.len());
+            let order = Series { seed: self.seed, step: 0, epoch }.permutation(comparisons);
             for batch in order.chunks(self.comparisons) {
-                let batch: Vec<_> = batch.iter().map(|&index| &comparisons[index]).collect();
                 let left = count_of(steps - step) / count_of(steps);
                 let stride = Stride { rate: self.learning_rate * left, clip: self.clip };
-                let seen = model.learn(&batch, self.centering, stride);
                 step += 1;
-                hear(step, &seen);
+                update(step, batch, stride);
             }
         }
     }
@@ -83,7 +94,7 @@ mod tests {
     use super::*;
     use crate::Error;
     use crate::ppo::{Rollout, Scorer};
-    use crate::reward::read_value_model;
+    use crate::reward::{Place, read_value_model};
     use crate::tiny::{moves, trunk};
 
     fn device(threads: usize) -> Device {
@@ -182,9 +193,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reward");
         land_folder(&RealDisk, &path, |folder| model.write(folder)).unwrap();
-        let mut read = RewardModel::read(&device(1), &path, Precision::F32).unwrap();
+        let place = Place { folder: &path, base: &path };
+        let mut read = RewardModel::read(&device(1), place, Precision::F32).unwrap();
         assert_eq!(read.score(&samples()).unwrap(), expected);
-        let values = read_value_model(&device(1), &path, Precision::F32, moves());
+        let values = read_value_model(&device(1), place, Precision::F32, moves());
         let mut values = values.unwrap();
         for (sample, score) in samples().iter().zip(expected) {
             let mut packed = crate::packed::Packed::default();
