@@ -73,7 +73,7 @@ struct Table<'a> {
 /// Goes through the rounds that are left.
 pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let ground = Ground::open(session, &options.people, &device)?;
     if options.rollback {
         return roll_back(session, &ground);
     }
