@@ -12,6 +12,7 @@ mod long;
 mod peer_tokenizer;
 mod peer_training;
 mod peers;
+mod preferences;
 mod setup;
 mod tidy;
 
@@ -29,6 +30,8 @@ usage: cargo xtask COMMAND
   conformance   hold the functions of TRL, torchtune, verl and OpenRLHF against the vectors in
                 fixtures/ppo, and print who passes what
   long          the fuzzing, equality and model checks at full size
+  preferences   what reward models learn of synthetic rankings and of people's choices, beside
+                the limit of Bayes and a bag of bigrams; `name=value` changes the latter's options
   bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
                 tokenizer on a file against Hugging Face's tokenizers, and encoding against
                 tiktoken; with `training`, steps of training against PyTorch";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         ["interop"] => interop::run_all(),
         ["conformance"] => conformance::compare(),
         ["long"] => long::run_all(),
+        ["preferences", options @ ..] => preferences::measure(options),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
         ["bench-peers", "training", shapes @ ..] => peer_training::compare(shapes),
         ["bench-peers", rest @ ..] => peers::run_all(rest),

@@ -72,7 +72,12 @@ fn chromium() {
     }
 }
 
-fn default_model() -> Result<Option<PathBuf>> {
+/// The default model's file, fetched where it is not there; none where it cannot be had.
+///
+/// # Errors
+///
+/// Where the program that fetches it does not build.
+pub(crate) fn default_model() -> Result<Option<PathBuf>> {
     say("set-up: building the program, to fetch its default model with it");
     run(&mut cargo(&["build", "--package", "scribe", "--locked"]))?;
     let program = target().join("debug/scribe");

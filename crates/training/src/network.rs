@@ -59,13 +59,13 @@ impl Network {
         Self { trunk, head, optimizer, head_optimizer, updates: 0 }
     }
 
-    /// A model that does not learn any more.
+    /// A model that does not learn any more. A trunk that was not frozen keeps what it needs to learn.
     #[must_use]
     pub fn frozen(trunk: Trainable, head: Option<ScalarHead>) -> Self {
         let device = trunk.device().clone();
         let nothing = || Optimizer::new(&device, &[], OptimizerOptions::NONE);
         let (optimizer, head_optimizer) = (nothing(), nothing());
-        Self { trunk: trunk.frozen(), head, optimizer, head_optimizer, updates: 0 }
+        Self { trunk, head, optimizer, head_optimizer, updates: 0 }
     }
 
     /// Sets all gradients to zero.

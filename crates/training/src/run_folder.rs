@@ -178,10 +178,18 @@ impl RunFolder {
     /// that begins at its own folder.
     #[must_use]
     pub fn name_from_checkpoint(&self, path: &Path) -> String {
-        // `4-sft/checkpoints/step-…` of the run.
-        match path.strip_prefix(&self.path) {
-            Ok(inside) => Path::new("../../..").join(inside).display().to_string(),
-            Err(_) => path.display().to_string(),
+        self.name_from(&self.fine_tuned().join(CHECKPOINTS_FOLDER).join("step"), path)
+    }
+
+    /// The same from any folder of the run; the path itself where either lies outside.
+    #[must_use]
+    pub fn name_from(&self, folder: &Path, path: &Path) -> String {
+        match (folder.strip_prefix(&self.path), path.strip_prefix(&self.path)) {
+            (Ok(folder), Ok(inside)) => {
+                let up: PathBuf = folder.components().map(|_| "..").collect();
+                up.join(inside).display().to_string()
+            }
+            _ => path.display().to_string(),
         }
     }
 
@@ -197,6 +205,12 @@ impl RunFolder {
         self.fine_tuned().join("tokenizer")
     }
 
+    /// The model that answers as one with the adapter that it learned in, for what learns from people.
+    #[must_use]
+    pub fn merged(&self) -> PathBuf {
+        self.fine_tuned().join("merged")
+    }
+
     /// The conversations in shards.
     #[must_use]
     pub fn fine_tuned_corpus(&self) -> PathBuf {
@@ -207,6 +221,18 @@ impl RunFolder {
     #[must_use]
     pub fn comparisons(&self, round: usize) -> PathBuf {
         comparisons_of_round(&self.path, round)
+    }
+
+    /// The folder of a reward model, counted from 1, in that of its round.
+    #[must_use]
+    pub fn reward_model(&self, round: usize, number: usize) -> PathBuf {
+        self.reward(round).join(format!("model-{number}"))
+    }
+
+    /// A checkpoint of PPO in a round.
+    #[must_use]
+    pub fn ppo_checkpoint(&self, round: usize, name: &str) -> PathBuf {
+        self.ppo(round).join(CHECKPOINTS_FOLDER).join(name)
     }
 
     /// The reward models of a round.

@@ -4,9 +4,12 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use artifacts::disk::RealDisk;
+use artifacts::folder;
 use clap::Args;
 use corpus::Prompts;
 use corpus::sources::RowKind;
+use engine::Dtype;
 use tokenizer::{ChatFormat, Tokenizer};
 use training::RunFolder;
 use training::ppo::RolloutOptions;
@@ -15,8 +18,10 @@ use training::reward::Encoding;
 use training::run_folder::ROUNDS_MAX;
 use training::serving::Serving;
 
-use super::{Failure, Session, stage};
+use super::models::cannot_use;
+use super::{Failure, Session, locate, stage};
 use crate::config::{AdapterArguments, DeviceArguments, EngineOptions, count};
+use crate::export::Opened;
 use crate::loading;
 
 /// Sequences that are decoded at once.
@@ -49,10 +54,8 @@ pub(super) struct RoundArgument {
 pub(super) struct Ground {
     pub(super) run: RunFolder,
     pub(super) recipe: AnyRecipe,
-    /// Its last checkpoint.
+    /// Its last checkpoint; of an adapter, what it and its model are as one.
     pub(super) base: PathBuf,
-    /// How a checkpoint of a later stage names it.
-    pub(super) base_name: String,
     pub(super) tokenizer: Tokenizer,
     format: ChatFormat,
     context_tokens: usize,
@@ -61,35 +64,33 @@ pub(super) struct Ground {
 impl Ground {
     /// Opens the run of a recipe whose model answers.
     pub(super) fn open(
+        session: &mut Session,
         arguments: &PeopleArguments,
         device: &engine::Device,
     ) -> Result<Self, Failure> {
         let path = &arguments.recipe;
         let recipe = AnyRecipe::read(path).map_err(|error| stage::refused(path, error))?;
         let run = RunFolder::open(&arguments.run, &recipe.begin_toml())?;
-        Self::of(recipe, run, device)
+        Self::of(session, recipe, run, device)
     }
 
     /// The run of a recipe whose model answers.
     pub(super) fn of(
+        session: &mut Session,
         recipe: AnyRecipe,
         run: RunFolder,
         device: &engine::Device,
     ) -> Result<Self, Failure> {
-        let base = run.finished_fine_tuning(&recipe)?;
-        if !base.join("config.json").exists() {
-            return Err(Failure::usage(
-                "the model of this run is an adapter beside another model",
-                "leave [sft.lora] out of the recipe: what learns from people begins with whole \
-                 weights, beside which [ppo.lora] may learn",
-            ));
-        }
+        let taught = run.finished_fine_tuning(&recipe)?;
+        let base = match taught.join("config.json").exists() {
+            true => taught,
+            false => merged(session, &run, &taught)?,
+        };
         let tokenizer = loading::read_tokenizer(&base)?;
         let format = ChatFormat::detect(&tokenizer)?.format;
         let outline = model::Outline::read(device, &model::Source::detect(&base))?;
         let context_tokens = outline.config().context_tokens;
-        let base_name = run.name_from_checkpoint(&base);
-        Ok(Self { run, recipe, base, base_name, tokenizer, format, context_tokens })
+        Ok(Self { run, recipe, base, tokenizer, format, context_tokens })
     }
 
     /// What a round begins with: the last model that was promoted before it, or what the run was taught.
@@ -146,6 +147,24 @@ impl Ground {
     pub(super) fn stop_tokens(&self) -> Vec<u32> {
         self.tokenizer.end_of_turn().to_vec()
     }
+}
+
+/// The model that was taught in an adapter, as one with it: whole weights, beside which other adapters
+/// may lie. Written once.
+fn merged(session: &mut Session, run: &RunFolder, taught: &Path) -> Result<PathBuf, Failure> {
+    let out = run.merged();
+    if out.exists() {
+        folder::verify(&RealDisk, &out, |_| ())?;
+        return Ok(out);
+    }
+    let located = locate::checkpoint_of(session, run.path(), taught.to_owned())?;
+    session.terminal.note(format_args!(
+        "the model of this run is an adapter: writing it and its model as one to {}",
+        out.display()
+    ));
+    let opened = Opened::open(&located).map_err(|error| cannot_use(&located, error))?;
+    opened.write_folder(&out, Dtype::F32, &mut |_, _| ())?;
+    Ok(out)
 }
 
 /// The options that compute as training does.

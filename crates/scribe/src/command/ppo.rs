@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine::Device;
 use serde::Serialize;
-use training::Ended;
 use training::ppo::{PpoEvent, PpoMetrics, PpoStage, PpoTrainer};
 use training::recipe::{PpoRecipe, RewardRecipe};
+use training::{Ended, RunFolder};
 
 use super::interrupt::Interrupt;
 use super::people::{Ground, PeopleArguments, RoundArgument, slots};
@@ -47,7 +47,7 @@ struct Told<'a> {
 /// Learns.
 pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let ground = Ground::open(session, &options.people, &device)?;
     let people = &options.people;
     let command = format!(
         "scribe ppo {} --run {} --round {}",
@@ -123,13 +123,16 @@ pub(super) fn ended(
 fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<PpoStage, Failure> {
     let recipe = ground.recipe.ppo()?.clone();
     let reward = ground.recipe.reward()?.clone();
-    let reward_models = reward_models(&ground.run.reward(round.number), &reward)?;
+    let reward_models = reward_models(&ground.run, round.number, &reward)?;
     let prompts = prompts(session, ground, &recipe)?;
     Ok(PpoStage {
         seed: ground.recipe.seed(),
         base: ground.base.clone(),
         begin: round.begin.to_owned(),
-        base_name: ground.base_name.clone(),
+        base_name: {
+            let checkpoint = ground.run.ppo_checkpoint(round.number, "step");
+            ground.run.name_from(&checkpoint, &ground.base)
+        },
         reward_models,
         tokenizer: ground.tokenizer_folder(),
         corpus: Some(ground.run.corpus()).filter(|corpus| corpus.exists()),
@@ -143,9 +146,13 @@ fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<
 }
 
 /// The reward models of a round, all of which have to be there.
-fn reward_models(folder: &Path, recipe: &RewardRecipe) -> Result<Vec<PathBuf>, Failure> {
+fn reward_models(
+    run: &RunFolder,
+    round: usize,
+    recipe: &RewardRecipe,
+) -> Result<Vec<PathBuf>, Failure> {
     let models: Vec<_> =
-        (1..=recipe.models).map(|number| folder.join(format!("model-{number}"))).collect();
+        (1..=recipe.models).map(|number| run.reward_model(round, number)).collect();
     match models.iter().find(|model| !model.exists()) {
         None => Ok(models),
         Some(model) => Err(Failure::not_found(

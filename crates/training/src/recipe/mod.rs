@@ -10,8 +10,8 @@ pub(crate) use check::ppm;
 pub use fine_tune::{AnyRecipe, FineTune};
 pub use lora::LoraRecipe;
 pub use people::{
-    COMPLETION_TOKENS_MAX, EPISODES_MAX, LabelerKind, PpoRecipe, REWARD_MODELS_MAX, RewardRecipe,
-    RoundsRecipe, ValueKind,
+    COMPLETION_TOKENS_MAX, DpoRecipe, EPISODES_MAX, LabelerKind, PpoRecipe, REWARD_MODELS_MAX,
+    RewardRecipe, RoundsRecipe, ValueKind,
 };
 
 #[cfg(test)]

@@ -43,6 +43,29 @@ pub struct RewardRecipe {
     pub samples: usize,
     /// What products round their inputs to.
     pub precision: Precision,
+    /// An adapter that learns in place of the model's own weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
+    /// A policy that learns from the same comparisons directly, to be compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoRecipe>,
+}
+
+/// How a policy learns from comparisons without a reward model: in the same batches, as a baseline for
+/// it. It is not kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DpoRecipe {
+    /// What a nat of drift from the model that was taught is worth.
+    pub beta: f64,
+    /// The first learning rate; that of the reward model if not given.
+    pub learning_rate: Option<f64>,
+}
+
+impl Default for DpoRecipe {
+    fn default() -> Self {
+        Self { beta: 0.1, learning_rate: None }
+    }
 }
 
 impl Default for RewardRecipe {
@@ -59,6 +82,8 @@ impl Default for RewardRecipe {
             held_out: 0.1,
             samples: 256,
             precision: Precision::default(),
+            lora: None,
+            dpo: None,
         }
     }
 }
@@ -248,7 +273,13 @@ impl RewardRecipe {
         field("reward.weight_decay", self.weight_decay, 0.0..=10.0)?;
         field("reward.centering", self.centering, 0.0..=10.0)?;
         field("reward.held_out", self.held_out, 0.0..=0.5)?;
-        field("reward.samples", self.samples, 2..=1 << 20)
+        field("reward.samples", self.samples, 2..=1 << 20)?;
+        if let Some(dpo) = &self.dpo {
+            field("reward.dpo.beta", dpo.beta, 1e-6..=1e3)?;
+            let rate = dpo.learning_rate.unwrap_or(self.learning_rate);
+            field("reward.dpo.learning_rate", rate, 1e-9..=10.0)?;
+        }
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check("reward"))
     }
 }
 
@@ -282,10 +313,7 @@ impl PpoRecipe {
         field("ppo.pretraining_rows", self.pretraining_rows, 1..=1 << 16)?;
         field("ppo.checkpoint_every", self.checkpoint_every, 1..=STEPS_MAX)?;
         field("ppo.keep", self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
-        match &self.lora {
-            Some(lora) => lora.check("ppo"),
-            None => Ok(()),
-        }
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check("ppo"))
     }
 
     /// The price of drift as it begins.

@@ -35,8 +35,8 @@ impl Proportion {
     ///
     /// `(p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)` with `z = 1.96`.
     ///
-    /// Trials have to be independent: of pairs of the same ranking they are not, and the interval is
-    /// too narrow.
+    /// Trials have to be independent: pairs of the same prompt are not, see
+    /// [`PerPrompt`](super::PerPrompt).
     ///
     /// Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     #[must_use]
@@ -44,7 +44,11 @@ impl Proportion {
         if self.trials == 0 {
             return Interval { low: 0.0, high: 1.0 };
         }
-        let (share, trials) = (self.share(), count(self.trials));
+        Self::wilson(self.share(), count(self.trials))
+    }
+
+    /// Wilson's interval of a share of so many independent trials, which need not be a whole number.
+    pub(super) fn wilson(share: f64, trials: f64) -> Interval {
         let square = TWO_SIDED_95 * TWO_SIDED_95;
         let center = share + square / (2.0 * trials);
         let inner = share * (1.0 - share) / trials + square / (4.0 * trials * trials);

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use artifacts::folder::NewFolder;
+use artifacts::hash::Digest;
 use engine::Device;
 use engine::ops::matmul::Precision;
+use model::Adapter;
 use model::trainable::{ScalarHead, Trainable};
 use serde::{Deserialize, Serialize};
 
 use super::normalization::{Normalization, Scale};
 use super::{RankedCompletions, ranking_loss};
+use crate::checkpoint::digest_of;
 use crate::network::{Network, Stride, Updated};
 use crate::optimizer::OptimizerOptions;
 use crate::packed::{Packed, portions};
@@ -31,6 +34,8 @@ const MICRO_TOKENS: usize = 2_048;
 pub struct RewardModel {
     network: Network,
     scale: Scale,
+    /// The weights that it lies beside, if it is an adapter.
+    pub(super) beside: Option<Digest>,
 }
 
 /// What is written beside the weights.
@@ -39,6 +44,18 @@ pub struct RewardModel {
 struct Facts {
     version: u32,
     scale: Scale,
+    /// The weights that an adapter learned beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<Digest>,
+}
+
+/// Where a reward model lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its own folder.
+    pub folder: &'a Path,
+    /// The checkpoint that it began as, which is read where the model is an adapter beside it.
+    pub base: &'a Path,
 }
 
 /// What a step saw before its update.
@@ -55,7 +72,7 @@ impl RewardModel {
     #[must_use]
     pub fn new(trunk: Trainable, seed: u64, options: OptimizerOptions) -> Self {
         let head = ScalarHead::new(trunk.device(), trunk.config().width, seed);
-        Self { network: Network::new(trunk, Some(head), options), scale: Scale::Raw }
+        Self { network: Network::new(trunk, Some(head), options), scale: Scale::Raw, beside: None }
     }
 
     /// Moves the weights by one batch of comparisons; all completions of a prompt are in one batch,
@@ -148,20 +165,26 @@ impl RewardModel {
         trunk.write(folder)?;
         let head = head.as_ref().expect("a reward model has a head");
         Network::write_head(head, folder, HEAD_FILE)?;
-        let facts = Facts { version: VERSION, scale: self.scale };
+        let facts = Facts { version: VERSION, scale: self.scale, base: self.beside };
         let mut bytes = serde_json::to_vec_pretty(&facts).expect("numbers can be written");
         bytes.push(b'\n');
         Ok(folder.write_bytes(FACTS_FILE, &bytes)?)
     }
 
-    /// Reads a model whose own weights learned. It only scores.
+    /// Reads a model, which then only scores.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read, or is of another form or width.
-    pub fn read(device: &Device, folder: &Path, precision: Precision) -> Result<Self, Error> {
-        let (trunk, head, scale) = read(device, folder, precision)?;
-        Ok(Self { network: Network::frozen(trunk, Some(head)), scale })
+    /// Where a file cannot be read, or is of another form or width; [`Error::OtherCheckpoint`] for an
+    /// adapter that learned beside other weights than those of the base.
+    pub fn read(device: &Device, place: Place<'_>, precision: Precision) -> Result<Self, Error> {
+        let (trunk, head, facts) = read(device, place, precision)?;
+        let network = match trunk.adapter() {
+            // It is read forward alone, one layer after the other.
+            Some(_) => Network::frozen(trunk.with_recomputed_layers()?, Some(head)),
+            None => Network::frozen(trunk.frozen(), Some(head)),
+        };
+        Ok(Self { network, scale: facts.scale, beside: facts.base })
     }
 }
 
@@ -182,12 +205,12 @@ impl Scorer for RewardModel {
 /// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix B.1.
 pub fn read_value_model(
     device: &Device,
-    folder: &Path,
+    place: Place<'_>,
     precision: Precision,
     options: OptimizerOptions,
 ) -> Result<Network, Error> {
-    let (trunk, head, scale) = read(device, folder, precision)?;
-    let Scale::Normalized(normalization) = scale else { return Err(Error::NotNormalized) };
+    let (trunk, head, facts) = read(device, place, precision)?;
+    let Scale::Normalized(normalization) = facts.scale else { return Err(Error::NotNormalized) };
     let scaled = |weight: f32| rounded(normalization.gain() * f64::from(weight));
     let weight: Vec<f32> = head.weight().to_vec().into_iter().map(scaled).collect();
     let head = ScalarHead::with_weight(device, &weight, rounded(normalization.bias()));
@@ -256,14 +279,28 @@ fn packed<'a>(sequences: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Pa
 
 fn read(
     device: &Device,
-    folder: &Path,
+    Place { folder, base }: Place<'_>,
     precision: Precision,
-) -> Result<(Trainable, ScalarHead, Scale), Error> {
+) -> Result<(Trainable, ScalarHead, Facts), Error> {
     let facts = read_facts(&folder.join(FACTS_FILE))?;
-    let trunk = Trainable::read(device, folder, precision)?;
+    let trunk = match facts.base {
+        None => Trainable::read(device, folder, precision)?,
+        Some(learned_beside) => {
+            let base = Trainable::read(device, base, precision)?;
+            if digest_of(base.weights())? != learned_beside {
+                let problem =
+                    "its adapter learned beside other weights than the model has now; put \
+                               these back, or train it anew"
+                        .to_owned();
+                return Err(Error::OtherCheckpoint { path: folder.to_owned(), problem });
+            }
+            let adapter = Adapter::read(device, base.config(), folder)?;
+            base.with_adapter(adapter)?
+        }
+    };
     let (path, width) = (folder.join(HEAD_FILE), trunk.config().width);
     let head = Network::read_head(device, &path, (width, 0.0))?;
-    Ok((trunk, head, facts.scale))
+    Ok((trunk, head, facts))
 }
 
 fn read_facts(path: &Path) -> Result<Facts, Error> {

@@ -43,17 +43,28 @@ impl RewardTraining {
         comparisons: &[RankedCompletions],
         hear: &mut dyn FnMut(u64, &RewardStep),
     ) {
-        let steps = self.steps(comparisons.len());
+        self.each_update(comparisons.len(), &mut |step, batch, stride| {
+            let batch: Vec<_> = batch.iter().map(|&place| &comparisons[place]).collect();
+            hear(step, &model.learn(&batch, self.centering, stride));
+        });
+    }
+
+    /// Each update in its turn, counted from 1: the places of its comparisons among so many, and how far
+    /// it goes.
+    pub(super) fn each_update(
+        &self,
+        comparisons: usize,
+        update: &mut dyn FnMut(u64, &[usize], Stride),
+    ) {
+        let steps = self.steps(comparisons);
         let mut step = 0;
         for epoch in 0..self.epochs {
-            let order = Series { seed: self.seed, step: 0, epoch }.permutation(comparisons.len());
+            let order = Series { seed: self.seed, step: 0, epoch }.permutation(comparisons);
             for batch in order.chunks(self.comparisons) {
-                let batch: Vec<_> = batch.iter().map(|&index| &comparisons[index]).collect();
                 let left = count_of(steps - step) / count_of(steps);
                 let stride = Stride { rate: self.learning_rate * left, clip: self.clip };
-                let seen = model.learn(&batch, self.centering, stride);
                 step += 1;
-                hear(step, &seen);
+                update(step, batch, stride);
             }
         }
     }
@@ -79,11 +90,14 @@ mod tests {
     use artifacts::folder::land_folder;
     use engine::ops::matmul::Precision;
     use engine::{Device, DeviceOptions};
+    use model::adapter::Target;
+    use model::{Adapter, AdapterOptions};
 
     use super::*;
     use crate::Error;
+    use crate::checkpoint::digest_of;
     use crate::ppo::{Rollout, Scorer};
-    use crate::reward::read_value_model;
+    use crate::reward::{Place, read_value_model};
     use crate::tiny::{moves, trunk};
 
     fn device(threads: usize) -> Device {
@@ -182,9 +196,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reward");
         land_folder(&RealDisk, &path, |folder| model.write(folder)).unwrap();
-        let mut read = RewardModel::read(&device(1), &path, Precision::F32).unwrap();
+        let place = Place { folder: &path, base: &path };
+        let mut read = RewardModel::read(&device(1), place, Precision::F32).unwrap();
         assert_eq!(read.score(&samples()).unwrap(), expected);
-        let values = read_value_model(&device(1), &path, Precision::F32, moves());
+        let values = read_value_model(&device(1), place, Precision::F32, moves());
         let mut values = values.unwrap();
         for (sample, score) in samples().iter().zip(expected) {
             let mut packed = crate::packed::Packed::default();
@@ -192,5 +207,38 @@ mod tests {
             let value = values.outputs(&packed)[0][0];
             assert!((value - score).abs() < 1e-5, "{value} {score}");
         }
+    }
+
+    #[test]
+    fn an_adapter_comes_back_beside_its_own_weights_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, path) = (folder.path().join("own"), folder.path().join("reward"));
+        let base = trunk(&device(2), Precision::F32, 3);
+        land_folder(&RealDisk, &own, |folder| base.write(folder)).unwrap();
+        let beside = digest_of(base.weights()).unwrap();
+        let targets = Target::ALL.to_vec();
+        let options = AdapterOptions { rank: 4, alpha: 8.0, targets, base: "own".to_owned() };
+        let adapter = Adapter::new(&device(2), base.config(), &options, 7).unwrap();
+        let learns = base.with_adapter(adapter).unwrap();
+        let mut model = RewardModel::new(learns, 7, moves());
+        model.beside = Some(beside);
+        TRAINING.run(&mut model, &comparisons(0, 400), &mut |_, _| ());
+        let found = accuracy_of(&mut model, &comparisons(10_000, 100));
+        assert!(found.share() > 0.85, "{found:?}");
+        model.normalize(&samples()).unwrap();
+        let expected = model.score(&samples()).unwrap();
+        land_folder(&RealDisk, &path, |folder| model.write(folder)).unwrap();
+        assert!(!path.join("model.safetensors").exists());
+        let place = Place { folder: &path, base: &own };
+        let mut read = RewardModel::read(&device(1), place, Precision::F32).unwrap();
+        assert_eq!(read.score(&samples()).unwrap(), expected);
+        let values = read_value_model(&device(1), place, Precision::F32, moves()).unwrap();
+        assert_eq!(values.trunk.parameters().len(), model.network().trunk.parameters().len());
+        let other = folder.path().join("other");
+        let weights = trunk(&device(1), Precision::F32, 4);
+        land_folder(&RealDisk, &other, |folder| weights.write(folder)).unwrap();
+        let place = Place { folder: &path, base: &other };
+        let refused = RewardModel::read(&device(1), place, Precision::F32);
+        assert!(matches!(refused, Err(Error::OtherCheckpoint { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! `scribe compare import`: comparisons from files of other programs, all of them or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -44,6 +44,11 @@ pub struct ImportArguments {
     /// Whose judgments they are, where a row does not say [default: the name of the file]
     #[arg(long = "as", value_name = "LABELER", value_parser = labeler)]
     labeler: Option<String>,
+
+    /// Take judgments of this labeler only, and count those of others as refused; may be given
+    /// several times [default: of anybody]
+    #[arg(long = "only", value_name = "LABELER", value_parser = labeler)]
+    labelers: Vec<String>,
 }
 
 /// `scribe compare import --json`.
@@ -140,8 +145,9 @@ impl Read {
         let source = source.map_err(|error| cannot_read(path, error))?;
         let from = name_of(path);
         let labeler = arguments.labeler.as_deref().unwrap_or(&from);
-        let options =
-            ReadOptions { labeler, from: &from, time_ms: 0, labelers: None, decode: None };
+        let labelers: BTreeSet<String> = arguments.labelers.iter().cloned().collect();
+        let labelers = Some(&labelers).filter(|labelers| !labelers.is_empty());
+        let options = ReadOptions { labeler, from: &from, time_ms: 0, labelers, decode: None };
         let mut judged = 0;
         let report = formats::read(source, arguments.format, &options, |found| {
             judged += 1;

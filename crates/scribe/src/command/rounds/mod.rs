@@ -96,7 +96,7 @@ pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), 
     );
     let work = Work::new(session, &options.stage, &command)?;
     story::teach(session, &run, &recipe, &work, &command)?;
-    let ground = Ground::of(recipe, run, &work.device)?;
+    let ground = Ground::of(session, recipe, run, &work.device)?;
     let table = Table {
         ground: &ground,
         device: &work.device,

@@ -68,7 +68,7 @@ pub(in super::super) fn win_rate(
     options: &WinRateOptions,
 ) -> Result<(), Failure> {
     let device = engine::Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let ground = Ground::open(session, &options.people, &device)?;
     let interrupt = super::Interrupt::follow(None)?;
     let table = Table {
         ground: &ground,

@@ -12,6 +12,7 @@ mod help;
 mod models;
 mod plan;
 mod pretrain;
+mod reward;
 mod rounds;
 mod run;
 mod serve;

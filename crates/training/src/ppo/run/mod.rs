@@ -27,7 +27,7 @@ use crate::metrics::MetricsLog;
 use crate::network::{Network, StateFiles};
 use crate::optimizer::OptimizerOptions;
 use crate::recipe::{OptimizerKind, PpoRecipe, RewardRecipe, ValueKind};
-use crate::reward::{Ensemble, RewardModel, read_value_model};
+use crate::reward::{Ensemble, Place, RewardModel, read_value_model};
 use crate::trainer::{CHECKPOINTS_FOLDER, Ended, Event, SKIPPED_MAX, read_files};
 use crate::{Error, ppo};
 
@@ -149,8 +149,8 @@ impl PpoTrainer {
         if let (Some(path), Some(progress)) = (from, &progress) {
             read_state(&mut ppo, path, progress)?;
         }
-        let read =
-            |path: &PathBuf| RewardModel::read(device, path, stage.reward.precision.of_products());
+        let precision = stage.reward.precision.of_products();
+        let read = |path: &PathBuf| RewardModel::read(device, stage.place_of(path), precision);
         let models = stage.reward_models.iter().map(read).collect::<Result<_, _>>()?;
         let scorer = Ensemble { models, combine: stage.reward.combine };
         let (bytes, step) = progress.map_or((0, 0), |p| (p.metrics_bytes, p.step));
@@ -294,6 +294,11 @@ impl PpoStage {
         Ok(())
     }
 
+    /// Where a reward model lies.
+    fn place_of<'a>(&'a self, folder: &'a Path) -> Place<'a> {
+        Place { folder, base: &self.base }
+    }
+
     /// All that decides what comes out, as a digest.
     fn identity(&self) -> Result<Digest, Error> {
         let manifest = |path: &Path| -> Result<String, Error> {
@@ -356,7 +361,7 @@ impl PpoStage {
         let moves = recipe.optimizer_options();
         let (head, value_model) = match (recipe.values, self.reward_models.first()) {
             (ValueKind::Own, Some(path)) => {
-                let values = read_value_model(device, path, precision, moves)?;
+                let values = read_value_model(device, self.place_of(path), precision, moves)?;
                 (None, ValueModel::Own(Box::new(values)))
             }
             _ => {

@@ -1,17 +1,20 @@
 //! `scribe reward`: what people preferred becomes a model that scores.
 
-use std::path::{Path, PathBuf};
+mod page;
+mod tell;
+
+use std::path::Path;
 
 use clap::Args;
 use comparisons::store::{RowId, Store};
 use engine::Device;
-use serde::Serialize;
 use training::recipe::PpoRecipe;
 use training::reward::{EncodedComparisons, RewardEvent, RewardReport, RewardStage};
 
 use super::people::{Ground, PeopleArguments, RoundArgument, make_folder};
 use super::progress::Progress;
 use super::{Failure, Session};
+use crate::locale::Language;
 
 /// What to learn from, and where.
 #[derive(Debug, Args)]
@@ -19,7 +22,10 @@ use super::{Failure, Session};
     after_help = "Examples:\n  scribe compare import rankings.jsonl --run runs/tiny\n  scribe \
                         reward recipes/tiny.toml --run runs/tiny\n\nThe model begins as the one that \
                         the run has taught to answer, with one number in place of the next token. \
-                        What was ranked is held out for a share of the prompts, to measure on."
+                        What was ranked is held out for a share of the prompts, to measure on, \
+                        beside the length of answers and a bag of bigrams. With [reward.lora] an \
+                        adapter learns, with [reward.dpo] a policy learns from the same pairs to \
+                        be compared with."
 )]
 pub struct RewardOptions {
     #[command(flatten)]
@@ -27,24 +33,34 @@ pub struct RewardOptions {
 
     #[command(flatten)]
     round: RoundArgument,
-}
 
-/// `scribe reward --json`.
-#[derive(Debug, Serialize)]
-struct Told<'a> {
-    schema: &'static str,
-    folder: &'a Path,
-    #[serde(flatten)]
-    report: &'a RewardReport,
+    /// The language of the page about it
+    #[arg(
+        long,
+        env = "SCRIBE_LANGUAGE",
+        value_enum,
+        default_value_t,
+        value_name = "LANGUAGE",
+        hide_env_values = true
+    )]
+    language: Language,
 }
 
 /// Trains.
 pub(super) fn run(session: &mut Session, options: &RewardOptions) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let ground = Ground::open(session, &options.people, &device)?;
     let round = options.round.round.get();
     let report = make(session, &device, &ground, round)?;
-    tell(session, &ground.run.reward(round), &report)
+    let folder = ground.run.reward(round);
+    match page::write(&folder, &report, options.language) {
+        Ok(path) => session.terminal.note(format_args!("{} shows it", path.display())),
+        Err(Failure { error, .. }) => {
+            let error = error.unwrap_or_else(|| anyhow::anyhow!("it was stopped"));
+            session.terminal.warn(format_args!("there is no page about it: {error:#}"));
+        }
+    }
+    tell::tell(session, &folder, &report)
 }
 
 /// Trains the reward models of a round that are not there yet, on the comparisons of all rounds so far.
@@ -70,6 +86,7 @@ pub(super) fn make(
         recipe,
         seed: ground.recipe.seed(),
         base: ground.base.clone(),
+        base_name: ground.run.name_from(&ground.run.reward_model(round, 1), &ground.base),
         tokenizer: ground.tokenizer_folder(),
         rollouts: ground.rollouts(&ppo),
         folder,
@@ -113,7 +130,12 @@ fn encode(
 
 fn tell_left_out(session: &mut Session, comparisons: &EncodedComparisons) {
     for (reason, count) in &comparisons.left_out {
-        session.terminal.warn(format_args!("{count} comparisons are left out: {reason}"));
+        let (what, whose) = match count {
+            1 => ("comparison is", "its"),
+            _ => ("comparisons are", "their"),
+        };
+        let why = sentence(reason, whose);
+        session.terminal.warn(format_args!("{count} {what} left out: {why}"));
     }
     session.terminal.note(format_args!(
         "{} comparisons to learn from, {} held out",
@@ -131,13 +153,16 @@ fn learn(
     let mut progress = Progress::new(&mut session.terminal);
     let models = stage.recipe.models;
     let report = stage.run(device, comparisons, &mut |event| match event {
+        RewardEvent::Baselines => {
+            progress.begin_open_rows("learning what it has to be better than")
+        }
+        RewardEvent::Dpo { step, steps, seen } => {
+            let label = format!("DPO, to compare with, loss {:.3}", seen.loss);
+            show(&mut progress, label, step, steps);
+        }
         RewardEvent::Step { model, step, steps, seen } => {
             let label = format!("reward model {model} of {models}, loss {:.3}", seen.loss);
-            match step {
-                1 => progress.begin_things(label, "steps", 1, steps),
-                _ => progress.relabel(label),
-            }
-            progress.advance(step);
+            show(&mut progress, label, step, steps);
         }
         RewardEvent::Measuring { .. } => progress.relabel("measuring what it learned"),
         _ => {}
@@ -146,29 +171,27 @@ fn learn(
     Ok(report)
 }
 
-fn tell(session: &mut Session, folder: &Path, report: &RewardReport) -> Result<(), Failure> {
-    let terminal = &mut session.terminal;
-    if terminal.wants_json() {
-        let told = Told { schema: "scribe.reward/1", folder, report };
-        return Ok(terminal.json(&told)?);
+/// A step, counted from 1, of so many.
+fn show(progress: &mut Progress<'_>, label: String, step: u64, steps: u64) {
+    match step {
+        1 => progress.begin_things(label, "steps", 1, steps),
+        _ => progress.relabel(label),
     }
-    let row = |(number, model): (usize, &training::reward::MemberReport)| {
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        let [low, high] = model.accuracy_interval;
-        let held_out = match model.pairs {
-            0 => "nothing held out".to_owned(),
-            pairs => format!(
-                "{} ({} to {}) of {pairs} pairs",
-                percent(model.accuracy),
-                percent(low),
-                percent(high)
-            ),
-        };
-        let loss = format!("{:.3}", model.loss);
-        vec![format!("{number}"), loss, percent(model.train_accuracy), held_out]
-    };
-    let rows: Vec<_> = (1..).zip(&report.models).map(row).collect();
-    terminal.table(&["MODEL", "LOSS", "AGREES, LEARNED", "AGREES, HELD OUT"], &rows)?;
-    terminal.line(PathBuf::from(folder).display())?;
-    Ok(())
+    progress.advance(step);
+}
+
+/// Why comparisons are left out, and what would let them in.
+fn sentence(reason: &str, whose: &str) -> String {
+    match reason {
+        "equal when cut" => format!(
+            "{whose} completions are equal where they are cut; raise ppo.completion_tokens, or \
+             compare shorter answers"
+        ),
+        "longer than the context" => format!(
+            "with {whose} prompt the longest completion is longer than what the model attends to; \
+             lower ppo.completion_tokens, or compare answers to shorter prompts"
+        ),
+        "skipped" => "whoever saw it ranked nothing".to_owned(),
+        other => other.to_owned(),
+    }
 }

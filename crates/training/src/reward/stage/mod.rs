@@ -3,6 +3,10 @@
 //! A model has no checkpoints: the same comparisons, recipe and seed give the same bytes, so one that was
 //! interrupted is begun again.
 
+mod baselines;
+mod report;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use artifacts::disk::RealDisk;
@@ -10,12 +14,16 @@ use artifacts::folder;
 use artifacts::hash::Digest;
 use engine::Device;
 use engine::ops::adamw::EpsilonForm;
+use model::Adapter;
 use model::trainable::Trainable;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::accuracy::Proportion;
+pub use self::report::{Baseline, MemberReport, REPORT_FILE, RewardReport};
 use super::training::{RewardTraining, accuracy_of};
-use super::{EncodedComparisons, RankedCompletions, RewardModel, RewardStep};
+use super::{
+    Calibration, EncodedComparisons, Normalization, PerPrompt, RankedCompletions, RewardModel,
+    RewardStep,
+};
 use crate::Error;
 use crate::checkpoint::{digest_of, read_json};
 use crate::optimizer::OptimizerOptions;
@@ -23,9 +31,6 @@ use crate::per_token::count;
 use crate::ppo::{RolloutOptions, Rollouts, collect};
 use crate::recipe::{OptimizerKind, RewardRecipe};
 use crate::trainer::read_files;
-
-/// What is known of the stage, in its folder.
-pub const REPORT_FILE: &str = "report.json";
 
 /// What is learned, from what, and where it goes.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub struct RewardStage {
     pub seed: u64,
     /// The checkpoint that each model begins as, which is the reference of PPO, too.
     pub base: PathBuf,
+    /// What an adapter's files are to call it.
+    pub base_name: String,
     /// The tokenizer's folder.
     pub tokenizer: PathBuf,
     /// How the reference is sampled for the scale.
@@ -48,6 +55,17 @@ pub struct RewardStage {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RewardEvent<'a> {
+    /// What the models are to be better than is learned.
+    Baselines,
+    /// A step of the policy that learns from the comparisons directly was taken.
+    Dpo {
+        /// The step, counted from 1.
+        step: u64,
+        /// All steps.
+        steps: u64,
+        /// What it saw.
+        seen: &'a RewardStep,
+    },
     /// A step of a model was taken.
     Step {
         /// Which model, counted from 1.
@@ -64,46 +82,6 @@ pub enum RewardEvent<'a> {
         /// Which model, counted from 1.
         model: usize,
     },
-}
-
-/// What the stage leaves beside its models.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RewardReport {
-    /// All that decided what is here.
-    pub identity: Digest,
-    /// The weights that the models began as.
-    pub base: Digest,
-    /// Comparisons that were learned from.
-    pub comparisons: usize,
-    /// Comparisons that were held out.
-    pub held_out: usize,
-    /// Comparisons that could not be learned from, by why.
-    pub left_out: std::collections::BTreeMap<String, u64>,
-    /// One for each model.
-    pub models: Vec<MemberReport>,
-}
-
-/// What is known of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemberReport {
-    /// All that decided it.
-    pub identity: Digest,
-    /// Mean loss of the last tenth of its steps, in nats.
-    pub loss: f64,
-    /// How often it agrees with people on comparisons that it learned from.
-    pub train_accuracy: f64,
-    /// The same on those that were held out; one half where there are none.
-    pub accuracy: f64,
-    /// Between what shares that lies with 95 % confidence.
-    pub accuracy_interval: [f64; 2],
-    /// Pairs of the held-out comparisons.
-    pub pairs: usize,
-    /// What scores are multiplied with.
-    pub gain: f64,
-    /// What is added then.
-    pub bias: f64,
 }
 
 impl RewardStage {
@@ -128,15 +106,20 @@ impl RewardStage {
         let samples = self.samples(&reference, comparisons)?;
         drop(reference);
         let identity = self.identity(base, comparisons);
-        let member = |number| self.member(device, number, (comparisons, &samples), identity, hear);
+        let baselines = self.baselines(device, comparisons, identity, hear)?;
+        let given = Given { comparisons, samples: &samples, baselines: &baselines, identity };
+        let member = |number| self.member(device, number, &given, hear);
         let models = (1..=self.recipe.models).map(member).collect::<Result<_, _>>()?;
         let left_out = comparisons.left_out.iter();
+        let agreement =
+            |(baseline, found): (&Baseline, &PerPrompt)| Some((*baseline, found.agreement()?));
         let report = RewardReport {
             identity,
             base,
             comparisons: comparisons.train.len(),
             held_out: comparisons.held_out.len(),
             left_out: left_out.map(|(why, count)| ((*why).to_owned(), *count)).collect(),
+            baselines: baselines.iter().filter_map(agreement).collect(),
             models,
         };
         folder::land_bytes(&RealDisk, &self.folder.join(REPORT_FILE), &json_of(&report))?;
@@ -162,21 +145,20 @@ impl RewardStage {
         &self,
         device: &Device,
         number: usize,
-        (comparisons, samples): (&EncodedComparisons, &Rollouts),
-        identity: Digest,
+        given: &Given<'_>,
         hear: &mut dyn FnMut(RewardEvent<'_>),
     ) -> Result<MemberReport, Error> {
         let path = self.folder.join(format!("model-{number}"));
         if path.exists() {
             folder::verify(&RealDisk, &path, |_| ())?;
             let report: MemberReport = read_json(&path.join(REPORT_FILE))?;
-            if report.identity == identity {
+            if report.identity == given.identity {
                 return Ok(report);
             }
             let problem = "it learned from other comparisons or by another recipe".to_owned();
             return Err(Error::OtherCheckpoint { path, problem });
         }
-        let (model, report) = self.learn(device, number, (comparisons, samples), identity, hear)?;
+        let (model, report) = self.learn(device, number, given, hear)?;
         let tokenizer_files = read_files(&self.tokenizer)?;
         folder::land_folder(&RealDisk, &path, |folder| {
             model.write(folder)?;
@@ -206,46 +188,87 @@ impl RewardStage {
         &self,
         device: &Device,
         number: usize,
-        (comparisons, samples): (&EncodedComparisons, &Rollouts),
-        identity: Digest,
+        given: &Given<'_>,
         hear: &mut dyn FnMut(RewardEvent<'_>),
     ) -> Result<(RewardModel, MemberReport), Error> {
-        let recipe = &self.recipe;
         // Each member has draws of its own.
         let seed = self.seed.wrapping_add((number as u64 - 1) << 32);
-        let training = RewardTraining {
+        let (trunk, beside) = self.trunk(device, seed)?;
+        let mut model = RewardModel::new(trunk, seed, self.recipe.optimizer_options());
+        model.beside = beside;
+        let (training, train) = (self.training(seed), &given.comparisons.train);
+        let steps = training.steps(train.len());
+        let mut losses = Vec::new();
+        training.run(&mut model, train, &mut |step, seen| {
+            losses.push(seen.loss);
+            hear(RewardEvent::Step { model: number, step, steps, seen });
+        });
+        hear(RewardEvent::Measuring { model: number });
+        let scale = model.normalize(&given.samples.rollouts)?;
+        let last = &losses[losses.len() - losses.len().div_ceil(10)..];
+        let loss = last.iter().sum::<f64>() / count(last.len());
+        let report = given.report(&mut model, loss, scale);
+        Ok((model, report))
+    }
+
+    /// What a model begins as, and the weights that it lies beside if it is an adapter.
+    fn trunk(&self, device: &Device, seed: u64) -> Result<(Trainable, Option<Digest>), Error> {
+        let trunk = Trainable::read(device, &self.base, self.recipe.precision.of_products())?;
+        let Some(lora) = &self.recipe.lora else { return Ok((trunk, None)) };
+        let base = digest_of(trunk.weights())?;
+        let adapter = Adapter::new(device, trunk.config(), &lora.options(&self.base_name), seed)?;
+        Ok((trunk.with_adapter(adapter)?, Some(base)))
+    }
+
+    /// How the comparisons are learned from.
+    fn training(&self, seed: u64) -> RewardTraining {
+        let recipe = &self.recipe;
+        RewardTraining {
             epochs: recipe.epochs,
             comparisons: recipe.comparisons,
             learning_rate: recipe.learning_rate,
             clip: recipe.clip,
             centering: recipe.centering,
             seed,
-        };
-        let trunk = Trainable::read(device, &self.base, recipe.precision.of_products())?;
-        let mut model = RewardModel::new(trunk, seed, recipe.optimizer_options());
-        let steps = training.steps(comparisons.train.len());
-        let mut losses = Vec::new();
-        training.run(&mut model, &comparisons.train, &mut |step, seen| {
-            losses.push(seen.loss);
-            hear(RewardEvent::Step { model: number, step, steps, seen });
-        });
-        hear(RewardEvent::Measuring { model: number });
-        let scale = model.normalize(&samples.rollouts)?;
-        let train = accuracy_of(&mut model, sample(&comparisons.train));
-        let held_out: Proportion = accuracy_of(&mut model, &comparisons.held_out);
-        let interval = held_out.interval();
-        let last = &losses[losses.len() - losses.len().div_ceil(10)..];
-        let report = MemberReport {
-            identity,
-            loss: last.iter().sum::<f64>() / count(last.len()),
-            train_accuracy: train.share(),
-            accuracy: held_out.share(),
-            accuracy_interval: [interval.low, interval.high],
-            pairs: held_out.trials,
+        }
+    }
+}
+
+/// What all members of a stage are given.
+struct Given<'a> {
+    comparisons: &'a EncodedComparisons,
+    /// Of the reference, for the scale.
+    samples: &'a Rollouts,
+    /// What each baseline orders as people did, of what is held out.
+    baselines: &'a BTreeMap<Baseline, PerPrompt>,
+    identity: Digest,
+}
+
+impl Given<'_> {
+    /// What a model has learned, of comparisons that it learned from and of those that it did not.
+    fn report(&self, model: &mut RewardModel, loss: f64, scale: Normalization) -> MemberReport {
+        let held_out = &self.comparisons.held_out;
+        let scores: Vec<Vec<f64>> =
+            held_out.iter().map(|one| model.raw_scores(one.sequences())).collect();
+        let found = PerPrompt::of(held_out, &scores);
+        let agreement = found.agreement();
+        let accuracy = agreement.map_or(0.5, |agreement| agreement.accuracy);
+        let lead =
+            |(baseline, other): (&Baseline, &PerPrompt)| Some((*baseline, found.lead(other)?));
+        MemberReport {
+            identity: self.identity,
+            loss,
+            train_accuracy: accuracy_of(model, sample(&self.comparisons.train)).share(),
+            accuracy,
+            accuracy_interval: agreement.map_or([0.0, 1.0], |agreement| agreement.interval),
+            pairs: agreement.map_or(0, |agreement| agreement.pairs),
             gain: scale.gain(),
             bias: scale.bias(),
-        };
-        Ok((model, report))
+            prompts: agreement.map_or(0, |agreement| agreement.prompts),
+            tau: 2.0 * accuracy - 1.0,
+            calibration: agreement.map(|_| Calibration::of(held_out, &scores)),
+            leads: self.baselines.iter().filter_map(lead).collect(),
+        }
     }
 }
 
