@@ -26,8 +26,10 @@ usage: cargo xtask COMMAND
   convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
   interop       compare with PyTorch, transformers and lm-evaluation-harness; make golden files
                 anew
-  conformance   hold the functions of TRL, torchtune, verl and OpenRLHF against the vectors in
-                fixtures/ppo, and print who passes what
+  conformance   run the tests that docs/ppo.md names for each known mistake and print pass or
+                fail for each; then hold the functions of TRL, torchtune, verl and OpenRLHF
+                against the vectors in fixtures/ppo, and print who passes what; `conformance own`
+                leaves the others out
   long          the fuzzing, equality and model checks at full size
   bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
                 tokenizer on a file against Hugging Face's tokenizers, and encoding against
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["convert", dtype, input, output] => convert::run(dtype, input.as_ref(), output.as_ref()),
         ["interop"] => interop::run_all(),
         ["conformance"] => conformance::compare(),
+        ["conformance", "own"] => conformance::own(),
         ["long"] => long::run_all(),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
         ["bench-peers", "training", shapes @ ..] => peer_training::compare(shapes),

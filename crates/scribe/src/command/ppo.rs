@@ -36,7 +36,7 @@ pub struct PpoOptions {
 }
 
 /// How closely each step is looked at.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct DoctorArgument {
     /// Let the doctor compute what each step of PPO relies on in other ways, too, and compare the bits;
     /// takes several times as long

@@ -106,6 +106,7 @@ pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), 
         device: &work.device,
         engine: people::engine(&options.stage.device),
         interrupt: &work.interrupt,
+        doctor: options.doctor,
     };
     let mut rounds = Vec::new();
     for number in 1..=options.n.get() {
