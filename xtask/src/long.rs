@@ -7,6 +7,8 @@ use crate::{check, setup};
 
 /// Mutated model files that must each give an error or load, never panic.
 const FUZZ_CASES: &str = "1000000";
+/// Texts from people of which none may make a control token.
+const FORGERIES: &str = "1000000";
 /// Random ways to run the same request that must give the same bytes.
 const EQUALITY_CASES: &str = "1000";
 /// Kills of a training run that must end with the bytes of one that nobody interrupts.
@@ -26,6 +28,9 @@ pub(crate) fn run_all() -> Result<()> {
     say(&format!("{FUZZ_CASES} mutations of model files"));
     run(cargo(&["test", "--release", "--package", "artifacts", "--", "--nocapture"])
         .env("SCRIBE_FUZZ_CASES", FUZZ_CASES))?;
+    say(&format!("{FORGERIES} texts from people"));
+    let forgeries = ["test", "--release", "--package", "tokenizer", "control_token"];
+    run(cargo(&forgeries).args(["--", "--nocapture"]).env("SCRIBE_FUZZ_CASES", FORGERIES))?;
     say(&format!("{EQUALITY_CASES} random cases: batch mates, chunks, reuse, threads"));
     run(cargo(&["test", "--release", "--package", "model", "--", "--nocapture"])
         .envs(tools.environment())

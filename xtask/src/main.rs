@@ -27,8 +27,10 @@ usage: cargo xtask COMMAND
   convert T I O write the GGUF file I as O with every quantized matrix in type T (q8_0 or bf16)
   interop       compare with PyTorch, transformers and lm-evaluation-harness; make golden files
                 anew
-  conformance   hold the functions of TRL, torchtune, verl and OpenRLHF against the vectors in
-                fixtures/ppo, and print who passes what
+  conformance   run the tests that docs/ppo.md names for each known mistake and print pass or
+                fail for each; then hold the functions of TRL, torchtune, verl and OpenRLHF
+                against the vectors in fixtures/ppo, and print who passes what; `conformance own`
+                leaves the others out
   long          the fuzzing, equality and model checks at full size
   preferences   what reward models learn of synthetic rankings and of people's choices, beside
                 the limit of Bayes and a bag of bigrams; `name=value` changes the latter's options
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ["convert", dtype, input, output] => convert::run(dtype, input.as_ref(), output.as_ref()),
         ["interop"] => interop::run_all(),
         ["conformance"] => conformance::compare(),
+        ["conformance", "own"] => conformance::own(),
         ["long"] => long::run_all(),
         ["preferences", options @ ..] => preferences::measure(options),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),

@@ -222,21 +222,11 @@ pub enum Error {
         /// The policy.
         policy: PathBuf,
     },
-    /// The policy is not the model that was sampled from.
-    #[error(
-        "token {token} of completion {completion} was sampled with a log-probability of {recorded}, \
-         but the policy finds {found} before its first update; both come from the same kernels and \
-         must be equal to the bit: report this with the recipe and the CPU's name"
-    )]
-    SamplerMismatch {
-        /// The completion, by its place in the step.
-        completion: usize,
-        /// The token, by its place in the completion.
-        token: usize,
-        /// Recorded while decoding.
-        recorded: f64,
-        /// Computed for the update.
-        found: f64,
+    /// A step of PPO that breaks an invariant. No weight was moved by it.
+    #[error("{finding}")]
+    Fault {
+        /// Which one, with the numbers that show it, and what to do.
+        finding: Box<crate::ppo::doctor::Finding>,
     },
     /// A reward model whose scores have no scale yet.
     #[error(

@@ -76,14 +76,19 @@ impl Network {
         }
     }
 
-    /// Moves all weights along the gradients that were accumulated.
-    pub fn update(&mut self, stride: Stride) -> Updated {
+    /// The norm of all gradients that were accumulated.
+    pub(crate) fn gradient_norm(&mut self) -> f64 {
         let device = self.trunk.device().clone();
         let trunk = gradient_norm::norm(&device, self.trunk.gradients());
         let head = self.head.as_mut().map_or(0.0, |head| {
             gradient_norm::norm(&device, std::slice::from_ref(head.weight_and_gradient().1))
         });
-        let gradient_norm = (trunk * trunk + head * head).sqrt();
+        (trunk * trunk + head * head).sqrt()
+    }
+
+    /// Moves all weights along the gradients that were accumulated.
+    pub fn update(&mut self, stride: Stride) -> Updated {
+        let gradient_norm = self.gradient_norm();
         let Some(factor) = gradient_norm::clip_factor(gradient_norm, stride.clip) else {
             return Updated { gradient_norm, applied: false };
         };

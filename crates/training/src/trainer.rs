@@ -48,6 +48,13 @@ pub enum Event<'a, M = StepMetrics> {
         /// Its step.
         step: u64,
     },
+    /// Something in a step that may be a sign that the run goes wrong; it goes on.
+    Warned {
+        /// The step.
+        step: u64,
+        /// What was seen, and what to do.
+        warning: &'a crate::ppo::doctor::Finding,
+    },
     /// A checkpoint or a line of metrics could not be saved; the run goes on, and what was saved
     /// before is still there.
     NotSaved {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine::Device;
 use serde::Serialize;
+use training::ppo::doctor::{Finding, Findings};
 use training::ppo::{PpoEvent, PpoMetrics, PpoStage, PpoTrainer};
 use training::recipe::{PpoRecipe, RewardRecipe};
 use training::{Ended, RunFolder};
@@ -29,6 +30,18 @@ pub struct PpoOptions {
 
     #[command(flatten)]
     round: RoundArgument,
+
+    #[command(flatten)]
+    doctor: DoctorArgument,
+}
+
+/// How closely each step is looked at.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct DoctorArgument {
+    /// Let the doctor compute what each step of PPO relies on in other ways, too, and compare the bits;
+    /// takes several times as long
+    #[arg(long = "doctor")]
+    pub(super) thorough: bool,
 }
 
 /// `scribe ppo --json`.
@@ -42,6 +55,8 @@ struct Told<'a> {
     model: Option<&'a Path>,
     first: Option<&'a PpoMetrics>,
     last: Option<&'a PpoMetrics>,
+    /// What the doctor found.
+    findings: &'a [Finding],
 }
 
 /// Learns.
@@ -59,7 +74,7 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
         Interrupt::follow((session.terminal.verbosity() >= 0).then(|| command.clone()))?;
     let number = options.round.round.get();
     let begin = ground.begin(number)?;
-    let round = Round { number, begin: &begin };
+    let round = Round { number, begin: &begin, doctor: options.doctor };
     let learned = make(session, &device, &ground, round, &interrupt)?;
     tell(session, &learned)?;
     ended(session, &learned, &command)
@@ -72,6 +87,7 @@ pub(super) struct Round<'a> {
     pub(super) number: usize,
     /// A checkpoint.
     pub(super) begin: &'a Path,
+    pub(super) doctor: DoctorArgument,
 }
 
 /// What a round of PPO leaves.
@@ -139,6 +155,7 @@ fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<
         prompts,
         stop_tokens: ground.stop_tokens(),
         slots: slots(),
+        thorough: round.doctor.thorough,
         folder: ground.run.ppo(round.number),
         recipe,
         reward,
@@ -173,6 +190,7 @@ fn prompts(
     let (mut prompts, mut long) = (Vec::new(), 0_u64);
     for conversation in &found.train {
         let prompt = encoding.prompt(conversation)?;
+        encoding.examine(conversation, &prompt)?;
         match prompt.len() + recipe.completion_tokens <= ground.context_tokens() {
             true => prompts.push(prompt),
             false => long += 1,
@@ -233,6 +251,7 @@ fn hear(progress: &mut Progress<'_>, event: &PpoEvent<'_>, steps: u64, episodes:
             }
             progress.note(format_args!("going on after step {step}"));
         }
+        PpoEvent::Warned { warning, .. } => progress.warn(warning),
         PpoEvent::NotSaved { step, error } => {
             progress.warn(format_args!("step {step} could not be saved: {error}"));
         }
@@ -244,6 +263,7 @@ fn hear(progress: &mut Progress<'_>, event: &PpoEvent<'_>, steps: u64, episodes:
 pub(super) fn tell(session: &mut Session, learned: &Learned) -> Result<(), Failure> {
     let Learned { ended, model, steps, folder } = learned;
     let lines = training::metrics::read_lines::<PpoMetrics>(folder)?;
+    let findings = Findings::read(folder)?;
     let terminal = &mut session.terminal;
     if terminal.wants_json() {
         return Ok(terminal.json(&Told {
@@ -253,6 +273,7 @@ pub(super) fn tell(session: &mut Session, learned: &Learned) -> Result<(), Failu
             model: model.as_deref(),
             first: lines.first(),
             last: lines.last(),
+            findings: &findings,
         })?);
     }
     if let (Ended::Finished, Some(model), [first, .., last]) = (ended, model, lines.as_slice()) {
@@ -260,6 +281,10 @@ pub(super) fn tell(session: &mut Session, learned: &Learned) -> Result<(), Failu
             "score {:.2} at first, {:.2} in the end; {:.2} nats of drift",
             first.score, last.score, last.kl_per_episode
         ));
+        match findings.len() {
+            0 => terminal.note("the doctor found nothing wrong in any step"),
+            signs => terminal.note(format_args!("the doctor found {signs} signs, told above")),
+        }
         terminal.line(model.display())?;
     }
     Ok(())

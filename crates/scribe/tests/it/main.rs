@@ -17,6 +17,8 @@ mod loading;
 #[cfg(test)]
 mod ollama;
 #[cfg(test)]
+mod one_renderer;
+#[cfg(test)]
 mod openai;
 #[cfg(test)]
 mod pages;

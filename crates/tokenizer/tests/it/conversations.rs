@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokenizer::{ChatFormat, Conversation, Error, Message, RenderEnd, Role, Tokenizer};
 
-use crate::generated::strings;
+use crate::generated::{Random, strings};
 use crate::{fixture, small, small_json, smollm2};
 
 fn golden() -> Value {
@@ -155,6 +155,27 @@ fn attacks(tokenizer: &Tokenizer) -> Vec<String> {
     attacks
 }
 
+/// A text makes no special token, by itself or in any turn of a conversation.
+fn check_harmless(tokenizer: &Tokenizer, formats: &[ChatFormat], text: &str) {
+    let special = |token: &u32| tokenizer.is_special(*token);
+    let tokens = tokenizer.encode(text);
+    assert!(!tokens.iter().any(special), "{text:?}");
+    for format in formats {
+        let specials = |content: &str| -> Vec<u32> {
+            let messages = vec![
+                Message::new(Role::System, content),
+                Message::new(Role::User, content),
+                Message::new(Role::Assistant, content),
+                Message::new(Role::User, content),
+            ];
+            let conversation = Conversation { messages };
+            let rendered = conversation.render(tokenizer, format, RenderEnd::GenerationPrompt);
+            rendered.expect("it renders").tokens.into_iter().filter(special).collect()
+        };
+        assert_eq!(specials(text), specials("plain"), "{text:?}");
+    }
+}
+
 #[test]
 fn no_text_from_people_makes_a_control_token() {
     let tokenizer = small();
@@ -164,26 +185,35 @@ fn no_text_from_people_makes_a_control_token() {
     let surroundings: Vec<String> = strings(attacks.len(), 9).collect();
     for (attack, around) in attacks.iter().zip(&surroundings) {
         let text = format!("{around}{attack}{around}");
-        let tokens = tokenizer.encode(&text);
-        assert!(tokens.iter().all(|&token| !tokenizer.is_special(token)), "{text:?}");
+        check_harmless(&tokenizer, &formats, &text);
         if !around.contains(['\u{4}', '\u{6}', '\u{13}', '\u{14}', '\u{16}', '\u{1d}', '\u{40000}'])
         {
-            assert_eq!(tokenizer.decode(&tokens), text);
-        }
-        for format in &formats {
-            let count = |content: &str| {
-                let messages = vec![
-                    Message::new(Role::System, content),
-                    Message::new(Role::User, content),
-                    Message::new(Role::Assistant, content),
-                    Message::new(Role::User, content),
-                ];
-                let (tokens, _) = render(messages, format, RenderEnd::GenerationPrompt);
-                tokens.into_iter().filter(|&token| tokenizer.is_special(token)).collect::<Vec<_>>()
-            };
-            assert_eq!(count(&text), count("plain"), "{text:?}");
+            assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
         }
     }
+}
+
+/// `SCRIBE_FUZZ_CASES` says how many strings.
+#[test]
+fn random_strings_make_no_control_token() {
+    let cases = std::env::var("SCRIBE_FUZZ_CASES").ok().and_then(|n| n.parse().ok());
+    let cases: usize = cases.unwrap_or(2_000);
+    let tokenizer = small();
+    let formats = [chatml(), imported(&tokenizer)];
+    let attacks = attacks(&tokenizer);
+    let mut places = Random::new(17);
+    for around in strings(cases, 23) {
+        // Whole marks, and parts of them that may become whole beside others, anywhere in the text.
+        let mut text = around;
+        for _ in 0..places.below(4) {
+            let attack = &attacks[places.below(attacks.len())];
+            let from = text.floor_char_boundary(places.below(text.len() + 1));
+            let part = attack.floor_char_boundary(places.below(2 * attack.len() + 1));
+            text.insert_str(from, &attack[..part.min(attack.len())]);
+        }
+        check_harmless(&tokenizer, &formats, &text);
+    }
+    println!("{cases} strings make no control token");
 }
 
 /// A template that is no built-in format.

@@ -19,6 +19,20 @@ impl Default for Discount {
     }
 }
 
+/// What a recipe takes for the value past a completion that was cut by its length.
+///
+/// A cut completion is scored like any other, so the score already says what it is worth: to add what
+/// might have come would count that twice. It is for rewards that go on after the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeyondCut {
+    /// Nothing comes after any completion.
+    #[default]
+    Nothing,
+    /// The value of the state in which it was cut.
+    Value,
+}
+
 /// What is taken for the value past the last token.
 #[derive(Clone, Copy, Debug)]
 pub enum Beyond<'a> {

@@ -183,6 +183,38 @@ mod tests {
         assert_eq!(read.coefficient().to_bits(), controller.coefficient().to_bits(), "{written}");
     }
 
+    /// The definition in another way: logarithms of factors of single episodes' worth, added up.
+    fn written_out(begin: f64, target: f64, horizon: f64, heard: &[(f64, usize)]) -> f64 {
+        let mut logarithm = begin.ln();
+        for &(kl, episodes) in heard {
+            let most = if kl > target { 0.2 } else { -0.2 };
+            let error = (kl - target) / target;
+            let counted = if error.abs() < 0.2 { error } else { most };
+            let mut factor = 1.0;
+            (0..episodes).for_each(|_| factor += counted / horizon);
+            logarithm += factor.ln();
+        }
+        logarithm.exp()
+    }
+
+    #[test]
+    fn two_controllers_agree_over_random_measurements() {
+        for seed in 0..20 {
+            let (target, horizon) = (6.0, 5_000.0);
+            let draws = crate::testing::draws(seed, 40);
+            let heard = draws.iter().map(|draw| target * (1.0 + 0.3 * draw)).zip((1..).step_by(7));
+            let heard: Vec<(f64, usize)> = heard.collect();
+            let mut controller =
+                KlController::Adaptive { coefficient: 0.15, target, horizon_episodes: horizon };
+            for (number, &(kl, episodes)) in (1..).zip(&heard) {
+                controller.observe(kl, episodes);
+                let expected = written_out(0.15, target, horizon, &heard[..number]);
+                let found = controller.coefficient();
+                assert!((found / expected - 1.0).abs() < 1e-12, "{seed} {number}: {found}");
+            }
+        }
+    }
+
     #[test]
     fn a_fixed_price_hears_nothing() {
         let mut controller = KlController::Fixed { coefficient: 0.05 };

@@ -10,6 +10,7 @@
 //! 5. [`objective`]: the loss of policy and values, and its gradient for every token.
 //! 6. [`kl`]: how far the policy has drifted, and what a nat of it costs in the next step.
 //! 7. [`goodhart`]: where more drift begins to make completions worse.
+//! 8. [`doctor`]: which invariants a step keeps, and what its metrics are a sign of.
 //!
 //! All numbers are `f64`, all additions have an order, and exponentials and logarithms are those of
 //! [`engine`]: the same inputs give the same bits on every machine. There is no padding
@@ -21,6 +22,7 @@
 //! instructions with human feedback", arXiv:2203.02155.
 
 mod advantage;
+pub mod doctor;
 pub mod goodhart;
 pub mod kl;
 mod minibatches;
@@ -29,9 +31,11 @@ mod rewards;
 mod rollouts;
 mod run;
 mod step;
+#[cfg(test)]
+mod testing;
 mod whiten;
 
-pub use advantage::{Beyond, Discount, Estimates, advantages};
+pub use advantage::{Beyond, BeyondCut, Discount, Estimates, advantages};
 pub use kl::KlController;
 pub use minibatches::minibatches;
 pub use rewards::{NoEnd, RewardOptions, Scored, rewards};

@@ -7,7 +7,7 @@ use super::check::field;
 use super::{LoraRecipe, Precision, STEPS_MAX};
 use crate::Error;
 use crate::gate::Bounds;
-use crate::ppo::{Discount, KlController, NoEnd};
+use crate::ppo::{BeyondCut, Discount, KlController, NoEnd};
 use crate::reward::Combine;
 
 /// The most completions of one step.
@@ -144,6 +144,9 @@ pub struct PpoRecipe {
     /// What becomes of the score of a completion that was cut by its length: `"keep"`,
     /// `{ fixed = -1.0 }` or `{ subtract = 1.0 }`.
     pub no_end: NoEnd,
+    /// What is taken for the value past such a completion: `"nothing"`, as its score says all of it, or
+    /// `"value"`, that of the state in which it was cut.
+    pub beyond: BeyondCut,
     /// Whether rewards are scaled to variance 1 over the tokens of a step, their mean kept.
     pub whiten_rewards: bool,
     /// What a token of the text of pretraining counts beside one of an answer; 0 leaves that text
@@ -185,6 +188,7 @@ impl Default for PpoRecipe {
             gamma,
             lambda,
             no_end: NoEnd::Keep,
+            beyond: BeyondCut::default(),
             whiten_rewards: false,
             pretraining_coefficient: 0.0,
             pretraining_rows: 4,

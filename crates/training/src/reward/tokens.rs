@@ -8,6 +8,7 @@ use tokenizer::{ChatFormat, Conversation, Message, RenderEnd, Role, Tokenizer};
 
 use super::{BELOW, RankedCompletions};
 use crate::Error;
+use crate::ppo::doctor::prompts;
 
 /// How comparisons become tokens.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,17 @@ impl Encoding<'_> {
     pub fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, Error> {
         let end = RenderEnd::GenerationPrompt;
         Ok(conversation.render(self.tokenizer, self.format, end)?.tokens)
+    }
+
+    /// Whether a prompt in tokens is what a chat asks, with no control token from a person's text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fault`] where it is not; where the format cannot write the conversation.
+    pub fn examine(&self, conversation: &Conversation, prompt: &[u32]) -> Result<(), Error> {
+        let asked = (conversation, prompt);
+        let found = prompts::examine(self.tokenizer, self.format, asked)?;
+        found.map_or(Ok(()), |finding| Err(Error::Fault { finding: Box::new(finding) }))
     }
 
     /// A completion in tokens: those that were sampled, where they are known and are this tokenizer's;

@@ -25,7 +25,7 @@ pub(super) use self::win_rate::{WinRateOptions, win_rate};
 use self::gate::Gate;
 use super::interrupt::Interrupt;
 use super::people::{self, Ground};
-use super::ppo::{self, Round};
+use super::ppo::{self, DoctorArgument, Round};
 use super::stage::{self, StageArguments, Work};
 use super::{Exit, Failure, Session, locate, models, reward, story};
 use crate::config::{EngineOptions, count};
@@ -60,6 +60,9 @@ pub struct RoundsOptions {
     /// Take back the last promotion, and serve what was served before
     #[arg(long)]
     rollback: bool,
+
+    #[command(flatten)]
+    doctor: DoctorArgument,
 }
 
 /// `scribe rounds --json`.
@@ -77,6 +80,7 @@ struct Table<'a> {
     device: &'a Device,
     engine: EngineOptions,
     interrupt: &'a Interrupt,
+    doctor: DoctorArgument,
 }
 
 /// Goes through the rounds that are left.
@@ -102,6 +106,7 @@ pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), 
         device: &work.device,
         engine: people::engine(&options.stage.device),
         interrupt: &work.interrupt,
+        doctor: options.doctor,
     };
     let mut rounds = Vec::new();
     for number in 1..=options.n.get() {
@@ -131,7 +136,7 @@ impl Table<'_> {
                 model.pairs
             ));
         }
-        let round = Round { number, begin: &served };
+        let round = Round { number, begin: &served, doctor: self.doctor };
         let learned = ppo::make(session, self.device, self.ground, round, self.interrupt)?;
         let (Ended::Finished, Some(new)) = (learned.ended, &learned.model) else {
             ppo::ended(session, &learned, command)?;

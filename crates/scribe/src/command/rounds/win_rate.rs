@@ -9,6 +9,7 @@ use training::gate::{Blinded, Tally, lengths_match};
 use training::reward::accuracy::Proportion;
 
 use super::super::people::{self, Ground, PeopleArguments};
+use super::super::ppo::DoctorArgument;
 use super::super::progress::Progress;
 use super::super::{Failure, Session};
 use super::Table;
@@ -75,6 +76,7 @@ pub(in super::super) fn win_rate(
         device: &device,
         engine: people::engine(&options.people.device),
         interrupt: &interrupt,
+        doctor: DoctorArgument::default(),
     };
     let old = options.old.clone().unwrap_or_else(|| ground.base.clone());
     let new = options.new.clone().map_or_else(|| table.served(), Ok)?;

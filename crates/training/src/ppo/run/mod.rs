@@ -1,6 +1,7 @@
 //! A stage of PPO: steps over prompts, metrics, and checkpoints from which it goes on with the same
 //! bytes.
 
+mod health;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use model::Adapter;
 use model::trainable::{ScalarHead, Trainable};
 use serde::{Deserialize, Serialize};
 
+use self::health::Health;
 use super::{
     KlController, Ppo, PpoMetrics, PpoOptions, Pretraining, Reference, RolloutOptions, ValueModel,
 };
@@ -79,6 +81,8 @@ pub struct PpoStage {
     pub stop_tokens: Vec<u32>,
     /// Sequences that are decoded at once; changes no result.
     pub slots: usize,
+    /// Whether each step recomputes what it relies on in other ways; changes no result.
+    pub thorough: bool,
     /// Where metrics and checkpoints are left.
     pub folder: PathBuf,
 }
@@ -121,6 +125,7 @@ pub struct PpoTrainer {
     /// Steps in a row of which some update was left out.
     skipped: u32,
     damage: Vec<artifacts::Error>,
+    health: Health,
 }
 
 impl PpoTrainer {
@@ -156,6 +161,7 @@ impl PpoTrainer {
         let (bytes, step) = progress.map_or((0, 0), |p| (p.metrics_bytes, p.step));
         Ok(Self {
             metrics: MetricsLog::open(&stage.folder, bytes, step)?,
+            health: Health::open(&stage)?,
             saved: latest.as_ref().map(|latest| latest.step),
             damage: latest.map(|latest| latest.damage).unwrap_or_default(),
             skipped: 0,
@@ -181,7 +187,8 @@ impl PpoTrainer {
         while self.ppo.steps < self.stage.recipe.steps && wish.is_continue() {
             let prompts = self.stage.prompts_of(self.ppo.steps);
             let rate = self.stage.recipe.rate(self.ppo.steps);
-            let metrics = self.ppo.step(&prompts, &mut self.scorer, rate)?;
+            let stepped = self.ppo.step(&prompts, &mut self.scorer, rate);
+            let metrics = self.examine(stepped, observer)?;
             self.count_skipped(&metrics)?;
             wish = observer(PpoEvent::Step(&metrics));
             if let Err(error) = self.metrics.push(&metrics) {
@@ -193,6 +200,9 @@ impl PpoTrainer {
         }
         if self.saved != Some(self.ppo.steps) && self.ppo.steps > 0 {
             self.save(observer);
+        }
+        if let Err(error) = self.leave_findings() {
+            let _ = observer(PpoEvent::NotSaved { step: self.ppo.steps, error: &error });
         }
         Ok(match self.ppo.steps >= self.stage.recipe.steps {
             true => Ended::Finished,
@@ -400,6 +410,11 @@ impl PpoStage {
         Ok(Some(Pretraining { loader, rows, coefficient }))
     }
 
+    /// Whether the policy is the reference before it learns.
+    fn begins_as_reference(&self) -> bool {
+        self.begin == self.base
+    }
+
     fn options(&self) -> PpoOptions {
         let recipe = &self.recipe;
         PpoOptions {
@@ -416,8 +431,12 @@ impl PpoStage {
             value_coefficient: recipe.value_coefficient,
             discount: ppo::Discount { gamma: recipe.gamma, lambda: recipe.lambda },
             no_end: recipe.no_end,
+            beyond: recipe.beyond,
             whiten_rewards: recipe.whiten_rewards,
             clip: recipe.clip,
+            micro_tokens: super::step::MICRO_TOKENS,
+            begins_as_reference: self.begins_as_reference(),
+            thorough: self.thorough,
         }
     }
 }

@@ -4,11 +4,12 @@ use engine::random::Series;
 use model::trainable::{Prediction, Slopes};
 
 use super::metrics::{Means, PpoMetrics};
-use super::{Experience, MICRO_TOKENS, Ppo, ValueModel, packed};
+use super::{Experience, Ppo, ValueModel, packed};
 use crate::Error;
 use crate::network::Stride;
 use crate::packed::portions;
 use crate::per_token::count;
+use crate::ppo::doctor;
 use crate::ppo::minibatches::minibatches;
 use crate::ppo::objective::{ForetoldToken, SampledToken, policy_token, value_token};
 
@@ -19,7 +20,7 @@ impl Ppo {
     /// Learns from what was sampled, in several epochs of minibatches.
     pub(super) fn improve(
         &mut self,
-        experience: &Experience<'_>,
+        experience: &Experience,
         stride: Stride,
         metrics: &mut PpoMetrics,
     ) -> Result<(), Error> {
@@ -42,24 +43,22 @@ impl Ppo {
     /// One minibatch: an update of the policy, and of the value model where it is one of its own.
     fn learn(
         &mut self,
-        experience: &Experience<'_>,
+        experience: &Experience,
         (minibatch, is_first): (&[usize], bool),
         stride: Stride,
         means: &mut Means,
     ) -> Result<(), Error> {
         let tokens = minibatch.iter().map(|&index| experience.logprobs.row(index).len()).sum();
         means.tokens += count(tokens);
-        self.policy.clear_gradients();
-        for portion in in_portions(experience, minibatch) {
-            self.learn_policy(experience, (portion, is_first), tokens, means)?;
-        }
+        self.accumulate_policy(experience, (minibatch, is_first), tokens, means)?;
         if let Some(pretraining) = &mut self.pretraining {
+            means.own_gradient_norm += self.policy.gradient_norm();
             means.pretraining_loss += pretraining.accumulate(&mut self.policy.trunk)?;
         }
         means.count_policy(self.policy.update(stride));
         let ValueModel::Own(network) = &mut self.value_model else { return Ok(()) };
         network.clear_gradients();
-        for portion in in_portions(experience, minibatch) {
+        for portion in in_portions(experience, minibatch, self.options.micro_tokens) {
             let packed = packed(portion.iter().map(|&index| &experience.rollouts[index]));
             network.accumulate_outputs(packed.documents(), |outputs| {
                 let mut slopes = vec![0.0; packed.len()];
@@ -77,10 +76,49 @@ impl Ppo {
         Ok(())
     }
 
+    /// The gradient of a minibatch of so many tokens, in micro-batches.
+    fn accumulate_policy(
+        &mut self,
+        experience: &Experience,
+        (minibatch, is_first): (&[usize], bool),
+        tokens: usize,
+        means: &mut Means,
+    ) -> Result<(), Error> {
+        self.policy.clear_gradients();
+        for portion in in_portions(experience, minibatch, self.options.micro_tokens) {
+            self.learn_policy(experience, (portion, is_first), tokens, means)?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the policy in the first minibatch, cut into micro-batches of so many tokens:
+    /// that of all weights, one after the other. Nothing is updated.
+    pub(in crate::ppo) fn gradient_of_first_minibatch(
+        &mut self,
+        experience: &Experience,
+        micro_tokens: usize,
+    ) -> Result<Vec<f32>, Error> {
+        let series = Series { seed: self.seed, step: experience.step, epoch: 0 };
+        let parts = minibatches(experience.rollouts.len(), self.options.minibatches, series);
+        let tokens = parts[0].iter().map(|&index| experience.logprobs.row(index).len()).sum();
+        let usual = std::mem::replace(&mut self.options.micro_tokens, micro_tokens);
+        let done =
+            self.accumulate_policy(experience, (&parts[0], true), tokens, &mut Means::default());
+        self.options.micro_tokens = usual;
+        done?;
+        let gradients = self.policy.trunk.gradients().iter().flat_map(engine::Tensor::to_vec);
+        let mut gradient: Vec<f32> = gradients.collect();
+        if let Some(head) = &mut self.policy.head {
+            gradient.extend(head.weight_and_gradient().1.to_vec());
+        }
+        self.policy.clear_gradients();
+        Ok(gradient)
+    }
+
     /// Adds the gradient of some completions of a minibatch.
     fn learn_policy(
         &mut self,
-        experience: &Experience<'_>,
+        experience: &Experience,
         (portion, is_first): (&[usize], bool),
         tokens: usize,
         means: &mut Means,
@@ -96,10 +134,10 @@ impl Ppo {
             let old_logprob = experience.logprobs.row(completion)[t];
             let logprob = f64::from(prediction.logprob);
             if is_first && logprob.to_bits() != old_logprob.to_bits() && mismatch.is_ok() {
-                let (recorded, found) = (old_logprob, logprob);
-                mismatch = Err(Error::SamplerMismatch { completion, token: t, recorded, found });
+                let found = doctor::not_sampled(experience.step, place, (old_logprob, logprob));
+                mismatch = Err(Error::Fault { finding: Box::new(found) });
             }
-            let advantage = experience.advantages.row(completion)[t];
+            let advantage = experience.whitened.row(completion)[t];
             let sampled = SampledToken { logprob, old_logprob, advantage };
             let token = policy_token(&sampled, options.clip_range);
             means.add_policy(&sampled, &token, f64::from(prediction.entropy));
@@ -129,7 +167,7 @@ impl ValueSlope {
 }
 
 fn learn_value(
-    experience: &Experience<'_>,
+    experience: &Experience,
     (completion, t): TokenPlace,
     value: f64,
     options: &super::PpoOptions,
@@ -144,7 +182,7 @@ fn learn_value(
 
 /// The tokens of some completions, in their order.
 fn places<'a>(
-    experience: &'a Experience<'_>,
+    experience: &'a Experience,
     portion: &'a [usize],
 ) -> impl Iterator<Item = TokenPlace> + 'a {
     let of_completion = |&completion: &usize| {
@@ -153,8 +191,12 @@ fn places<'a>(
     portion.iter().flat_map(of_completion)
 }
 
-fn in_portions<'a>(experience: &Experience<'_>, minibatch: &'a [usize]) -> Vec<&'a [usize]> {
-    portions(minibatch, MICRO_TOKENS, |&index| {
+fn in_portions<'a>(
+    experience: &Experience,
+    minibatch: &'a [usize],
+    micro_tokens: usize,
+) -> Vec<&'a [usize]> {
+    portions(minibatch, micro_tokens, |&index| {
         let rollout = &experience.rollouts[index];
         rollout.prompt.len() + rollout.completion.len()
     })

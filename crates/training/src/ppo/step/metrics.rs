@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Experience;
-use crate::PerToken;
 use crate::network::Updated;
 use crate::per_token::count;
 use crate::ppo::objective::{PolicyToken, SampledToken, ValueToken};
-use crate::ppo::rewards::Scored;
 use model::StopReason;
 
 /// What is told of one step; docs/ppo.md has the formula of each.
@@ -33,6 +31,9 @@ pub struct PpoMetrics {
     pub completion_tokens: f64,
     /// Share of the completions that ended with a stop token.
     pub ended: f64,
+    /// Correlation of scores with tokens, over completions; 0 where either does not vary.
+    #[serde(default)]
+    pub length_correlation: f64,
     /// Mean of the values before the update, over tokens.
     pub value: f64,
     /// Mean of the returns, over tokens.
@@ -53,7 +54,11 @@ pub struct PpoMetrics {
     pub approx_kl: f64,
     /// Mean norm of the policy's gradient before it was clipped.
     pub gradient_norm: f64,
-    /// The same of the value model, where it is one of its own; else 0.
+    /// The same of the policy's own losses, before the gradient of the text beside is added; 0 where
+    /// there is no such text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub own_gradient_norm: f64,
+    /// That of the value model, where it is one of its own; else 0.
     pub value_gradient_norm: f64,
     /// Mean loss of the text that was learned beside, in nats a token; 0 where none was.
     pub pretraining_loss: f64,
@@ -65,28 +70,36 @@ pub struct PpoMetrics {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &f64) -> bool {
+    number.abs() == 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
 impl PpoMetrics {
     /// What is known before anything is learned.
-    pub(super) fn of(experience: &Experience<'_>, scored: &Scored<'_>, rewards: &PerToken) -> Self {
-        let episodes = scored.scores.len();
-        let (score, score_variance) = moments(scored.scores);
-        let ended = scored.stop_reasons.iter().filter(|&&reason| reason == StopReason::EndOfTurn);
-        let Experience { values, returns, .. } = experience;
+    pub(super) fn of(experience: &Experience) -> Self {
+        let Experience { rollouts, scores, values, returns, .. } = experience;
+        let episodes = rollouts.len();
+        let (score, score_variance) = moments(scores);
+        let ended = rollouts.iter().filter(|rollout| rollout.stop_reason == StopReason::EndOfTurn);
         let (_, returns_variance) = moments(returns.flat());
         let rest = returns.zip(values, |returns, value| returns - value);
         let (_, rest_variance) = moments(rest.flat());
         let explained = |variance: f64| 1.0 - rest_variance / variance;
         Self {
+            step: experience.step,
+            kl_coefficient: experience.kl_coefficient,
             episodes: episodes as u64,
             score,
             score_deviation: score_variance.sqrt(),
-            reward: rewards.sum() / count(episodes),
+            reward: experience.scaled_rewards.sum() / count(episodes),
             completion_tokens: count(values.tokens()) / count(episodes),
             ended: count(ended.count()) / count(episodes),
+            length_correlation: length_correlation(experience),
             value: values.mean(),
             returns: returns.mean(),
             explained_variance: Some(returns_variance)
@@ -95,6 +108,18 @@ impl PpoMetrics {
             ..Self::default()
         }
     }
+}
+
+/// Correlation of scores with tokens, over completions.
+fn length_correlation(experience: &Experience) -> f64 {
+    let lengths: Vec<f64> =
+        experience.rollouts.iter().map(|rollout| count(rollout.completion.len())).collect();
+    let ((score, score_variance), (length, length_variance)) =
+        (moments(&experience.scores), moments(&lengths));
+    let products = experience.scores.iter().zip(&lengths).map(|(s, l)| (s - score) * (l - length));
+    let covariance = products.sum::<f64>() / count(lengths.len());
+    let scale = (score_variance * length_variance).sqrt();
+    if scale > 0.0 { covariance / scale } else { 0.0 }
 }
 
 /// Mean and population variance.
@@ -120,6 +145,8 @@ pub(super) struct Means {
     /// Sum over updates of the mean loss of the text beside.
     pub pretraining_loss: f64,
     gradient_norm: f64,
+    /// Sum over updates of the norm of the policy's gradient before that of the text beside.
+    pub own_gradient_norm: f64,
     value_gradient_norm: f64,
     skipped: u64,
 }
@@ -164,6 +191,7 @@ impl Means {
         metrics.approx_kl = self.approx_kl / self.tokens;
         metrics.pretraining_loss = self.pretraining_loss / self.updates;
         metrics.gradient_norm = self.gradient_norm / self.updates;
+        metrics.own_gradient_norm = self.own_gradient_norm / self.updates;
         metrics.value_gradient_norm = self.value_gradient_norm / self.updates;
         metrics.skipped = self.skipped;
     }

@@ -1,28 +1,28 @@
 //! The step: roll out, score, charge for drift, estimate advantages, improve.
 
+mod experience;
 mod improve;
 mod metrics;
 mod pretraining;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use model::trainable::Trainable;
 
+pub(super) use self::experience::Experience;
 pub use self::metrics::PpoMetrics;
 pub use self::pretraining::Pretraining;
-use super::advantage::{Beyond, Discount, Estimates, advantages};
-use super::kl::{self, Estimator, KlController};
-use super::rewards::{NoEnd, RewardOptions, Scored, rewards};
-use super::rollouts::{self, Rollout, RolloutOptions, Rollouts};
-use super::whiten::{Mean, whiten};
+use super::advantage::{BeyondCut, Discount};
+use super::doctor;
+use super::kl::KlController;
+use super::rewards::NoEnd;
+use super::rollouts::{Rollout, RolloutOptions};
 use crate::network::{Network, Stride};
 use crate::packed::{Packed, portions};
 use crate::{Error, PerToken};
 
 /// Tokens that go through a model at once.
-const MICRO_TOKENS: usize = 2_048;
+pub(super) const MICRO_TOKENS: usize = 2_048;
 
 /// Gives each completion one number.
 pub trait Scorer {
@@ -71,10 +71,18 @@ pub struct PpoOptions {
     pub discount: Discount,
     /// What becomes of the score of a completion that was cut by its length.
     pub no_end: NoEnd,
+    /// What is taken for the value past a completion that was cut by its length.
+    pub beyond: BeyondCut,
     /// Whether rewards are scaled to a variance of 1 over the tokens of the step, their mean kept.
     pub whiten_rewards: bool,
     /// Longer gradients are shortened to this norm.
     pub clip: f64,
+    /// Tokens that go through a model at once; changes no result.
+    pub micro_tokens: usize,
+    /// Whether the policy is the reference in step 1.
+    pub begins_as_reference: bool,
+    /// Whether each step recomputes what it relies on in other ways: several times the work.
+    pub thorough: bool,
 }
 
 /// A policy that learns from scores.
@@ -100,24 +108,14 @@ pub struct Ppo {
     pub steps: u64,
 }
 
-/// What is known of the completions of a step before anything is learned from them.
-struct Experience<'a> {
-    rollouts: &'a [Rollout],
-    /// Recorded while decoding.
-    logprobs: &'a PerToken,
-    values: PerToken,
-    /// Whitened over all tokens of the step.
-    advantages: PerToken,
-    returns: PerToken,
-}
-
 impl Ppo {
     /// One PPO step: roll out, score, charge for drift, estimate advantages, improve.
     ///
     /// # Errors
     ///
-    /// [`Error::SamplerMismatch`] where the first minibatch does not find the log-probabilities that
-    /// were recorded while decoding, bit for bit; what sampling and scoring report.
+    /// [`Error::Fault`] where an invariant of a step is broken, before anything is learned, as where
+    /// the first minibatch does not find the log-probabilities that were recorded while decoding, bit
+    /// for bit; what sampling and scoring report.
     ///
     /// # Panics
     ///
@@ -130,48 +128,24 @@ impl Ppo {
         scorer: &mut dyn Scorer,
         rate: f64,
     ) -> Result<PpoMetrics, Error> {
-        let options = self.options.clone();
-        let step = self.steps + 1;
-        let served = Arc::new(self.policy.trunk.served()?);
-        let Rollouts { rollouts, logprobs } =
-            rollouts::collect(served, prompts, &options.rollouts, (self.seed, step))?;
-        let scores = scorer.score(&rollouts)?;
-        let reference_logprobs = self.reference_logprobs(&rollouts);
-        let stop_reasons: Vec<_> = rollouts.iter().map(|rollout| rollout.stop_reason).collect();
-        let scored = Scored {
-            logprobs: &logprobs,
-            reference_logprobs: &reference_logprobs,
-            scores: &scores,
-            stop_reasons: &stop_reasons,
-        };
-        let (kl_coefficient, no_end) = (self.kl.coefficient(), options.no_end);
-        let mut rewards = rewards(&scored, &RewardOptions { kl_coefficient, no_end });
-        if options.whiten_rewards {
-            rewards = whiten(&rewards, Mean::Keep);
+        let experience = self.experience(prompts, scorer)?;
+        doctor::examine(&experience, &self.options)?;
+        if self.options.thorough {
+            doctor::examine_thoroughly(self, &experience)?;
         }
-        let values = self.values(&rollouts);
-        let Estimates { advantages, returns } =
-            advantages(&rewards, &values, Beyond::Nothing, &options.discount);
-        let kl = kl::per_token(Estimator::K1, &logprobs, &reference_logprobs);
-        let kl_per_episode = kl::per_episode(&kl);
-        let advantages = whiten(&advantages, Mean::Shift);
-        let experience =
-            Experience { rollouts: &rollouts, logprobs: &logprobs, values, advantages, returns };
-        let mut metrics = PpoMetrics::of(&experience, &scored, &rewards);
-        metrics.kl_per_episode = kl_per_episode;
-        metrics.kl_coefficient = kl_coefficient;
-        (metrics.step, metrics.rate) = (step, rate);
-        self.improve(&experience, Stride { rate, clip: options.clip }, &mut metrics)?;
-        self.kl.observe(kl_per_episode, rollouts.len());
-        self.steps = step;
+        let kl_per_episode = experience.kl_per_episode();
+        let mut metrics = PpoMetrics { rate, kl_per_episode, ..PpoMetrics::of(&experience) };
+        self.improve(&experience, Stride { rate, clip: self.options.clip }, &mut metrics)?;
+        self.kl.observe(kl_per_episode, experience.rollouts.len());
+        self.steps = experience.step;
         Ok(metrics)
     }
 
     /// Of each token of each completion, under the reference at the temperature.
-    fn reference_logprobs(&mut self, rollouts: &[Rollout]) -> PerToken {
+    pub(super) fn reference_logprobs(&mut self, rollouts: &[Rollout]) -> PerToken {
         let temperature = self.options.rollouts.temperature;
         let mut rows = Vec::with_capacity(rollouts.len());
-        for portion in in_portions(rollouts) {
+        for portion in in_portions(rollouts, self.options.micro_tokens) {
             let packed = packed(portion);
             let batch = packed.micro_batch(temperature);
             let logprobs = match &mut self.reference {
@@ -187,24 +161,29 @@ impl Ppo {
     }
 
     /// Of each state in which a token of a completion was sampled.
-    fn values(&mut self, rollouts: &[Rollout]) -> PerToken {
-        let network = match &mut self.value_model {
-            ValueModel::Own(network) => network,
-            ValueModel::OnTrunk => &mut self.policy,
-        };
-        let portions = in_portions(rollouts).into_iter();
+    pub(super) fn values(&mut self, rollouts: &[Rollout]) -> PerToken {
+        let portions = in_portions(rollouts, self.options.micro_tokens).into_iter();
+        let network = self.value_network();
         let rows: Vec<Vec<f64>> =
             portions.flat_map(|portion| network.outputs(&packed(portion))).collect();
         PerToken::from_rows(&rows)
     }
+
+    /// What foretells returns.
+    fn value_network(&mut self) -> &mut Network {
+        match &mut self.value_model {
+            ValueModel::Own(network) => network,
+            ValueModel::OnTrunk => &mut self.policy,
+        }
+    }
 }
 
 /// Completions as they go through a model at once.
-fn in_portions(rollouts: &[Rollout]) -> Vec<&[Rollout]> {
-    portions(rollouts, MICRO_TOKENS, |rollout| rollout.prompt.len() + rollout.completion.len())
+fn in_portions(rollouts: &[Rollout], micro_tokens: usize) -> Vec<&[Rollout]> {
+    portions(rollouts, micro_tokens, |rollout| rollout.prompt.len() + rollout.completion.len())
 }
 
-fn packed<'a>(rollouts: impl IntoIterator<Item = &'a Rollout>) -> Packed {
+pub(super) fn packed<'a>(rollouts: impl IntoIterator<Item = &'a Rollout>) -> Packed {
     let mut packed = Packed::default();
     for Rollout { prompt, completion, .. } in rollouts {
         packed.push(prompt, completion);

@@ -1,106 +1,12 @@
 //! A policy learns what is liked, with the same bytes however it is computed.
 
-use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use engine::ops::matmul::Precision;
-use engine::{Device, DeviceOptions};
-use model::adapter::Target;
-use model::trainable::ScalarHead;
-use model::{Adapter, AdapterOptions};
 
 use super::*;
-use crate::tiny::{moves, trunk};
-
-/// Ends a completion.
-const STOP: u32 = 1;
-/// What is liked.
-const LIKED: u32 = 7;
-
-/// Likes completions by how often a token is in them.
-struct Liking;
-
-impl Scorer for Liking {
-    fn score(&mut self, rollouts: &[Rollout]) -> Result<Vec<f64>, Error> {
-        let of = |rollout: &Rollout| {
-            let liked = rollout.completion.iter().filter(|&&token| token == LIKED).count();
-            f64::from(u32::try_from(liked).unwrap())
-        };
-        Ok(rollouts.iter().map(of).collect())
-    }
-}
-
-/// What is set up for a test.
-#[derive(Clone, Copy)]
-struct Setup {
-    threads: usize,
-    precision: Precision,
-    with_adapter: bool,
-    values_on_trunk: bool,
-}
-
-const PLAIN: Setup =
-    Setup { threads: 1, precision: Precision::F32, with_adapter: false, values_on_trunk: false };
-
-fn options() -> PpoOptions {
-    PpoOptions {
-        rollouts: RolloutOptions {
-            temperature: 0.7,
-            completion_tokens: 12,
-            stop_tokens: vec![STOP],
-            slots: 5,
-        },
-        epochs: 3,
-        minibatches: 2,
-        clip_range: 0.2,
-        value_clip_range: 0.2,
-        value_coefficient: 0.1,
-        discount: Discount::default(),
-        no_end: NoEnd::Keep,
-        whiten_rewards: false,
-        clip: 1.0,
-    }
-}
-
-fn ppo(setup: Setup) -> Ppo {
-    let Setup { threads, precision, with_adapter, values_on_trunk } = setup;
-    let device =
-        Device::cpu(&DeviceOptions { threads: NonZeroUsize::new(threads), kernels: None }).unwrap();
-    let policy = trunk(&device, precision, 3);
-    let (policy, reference) = if with_adapter {
-        let adapter = AdapterOptions {
-            rank: 4,
-            alpha: 16.0,
-            targets: Target::ALL.to_vec(),
-            base: String::new(),
-        };
-        let adapter = Adapter::new(&device, policy.config(), &adapter, 5).unwrap();
-        (policy.with_adapter(adapter).unwrap(), Reference::WithoutAdapter)
-    } else {
-        (policy, Reference::Frozen(Box::new(trunk(&device, precision, 3).frozen())))
-    };
-    let head = || Some(ScalarHead::with_weight(&device, &[0.0; 32], 0.0));
-    let (own_head, value_model) = match values_on_trunk {
-        true => (head(), ValueModel::OnTrunk),
-        false => {
-            let network = Network::new(trunk(&device, precision, 4), head(), moves());
-            (None, ValueModel::Own(Box::new(network)))
-        }
-    };
-    Ppo {
-        policy: Network::new(policy, own_head, moves()),
-        reference,
-        value_model,
-        pretraining: None,
-        kl: KlController::Fixed { coefficient: 0.02 },
-        options: options(),
-        seed: 11,
-        steps: 0,
-    }
-}
-
-fn prompts() -> Vec<Vec<u32>> {
-    (0..16_u32).map(|index| (0..=index % 5).map(|t| 2 + (index + t) % 20).collect()).collect()
-}
+use crate::ppo::rollouts;
+use crate::ppo::testing::{Liking, PLAIN, STOP, Setup, ppo, prompts};
 
 fn run(ppo: &mut Ppo, steps: usize, rate: f64) -> Vec<PpoMetrics> {
     (0..steps).map(|_| ppo.step(&prompts(), &mut Liking, rate).unwrap()).collect()
@@ -157,23 +63,13 @@ fn threads_and_slots_change_no_bit() {
 #[test]
 fn a_policy_that_is_not_the_sampled_one_is_noticed() {
     let mut ppo = ppo(PLAIN);
-    let served = Arc::new(ppo.policy.trunk.served().unwrap());
-    let options = ppo.options.rollouts.clone();
-    let Rollouts { rollouts, logprobs } =
-        rollouts::collect(served, &prompts(), &options, (1, 1)).unwrap();
-    let zeros = PerToken::filled_like(&logprobs, 0.0);
+    let experience = ppo.experience(&prompts(), &mut Liking).unwrap();
     // As far off as numbers of an f32 can be.
-    let moved = logprobs.map(|logprob| logprob + 1e-6 * logprob);
-    for (logprobs, fits) in [(&logprobs, true), (&moved, false)] {
-        let experience = Experience {
-            rollouts: &rollouts,
-            logprobs,
-            values: zeros.clone(),
-            advantages: zeros.clone(),
-            returns: zeros.clone(),
-        };
+    let moved = experience.logprobs.map(|logprob| logprob + 1e-6 * logprob);
+    for (logprobs, fits) in [(experience.logprobs.clone(), true), (moved, false)] {
+        let experience = Experience { logprobs, ..experience.clone() };
         let stride = Stride { rate: 0.0, clip: 1.0 };
-        let found = ppo.improve(&experience, stride, &mut PpoMetrics::default());
+        let found = ppo.improve(&experience, stride, &mut PpoMetrics::of(&experience));
         match found {
             Ok(()) => assert!(fits),
             Err(error) => {
@@ -225,4 +121,51 @@ fn prompts_without_room_are_refused() {
     let error =
         rollouts::collect(served, &[vec![2; 32]], &ppo.options.rollouts, (1, 1)).unwrap_err();
     assert!(error.to_string().contains("32"), "{error}");
+}
+
+/// What learned in two steps with micro-batches of so many tokens, and what was told of them.
+fn learned_in(setup: Setup, micro_tokens: usize) -> (Vec<PpoMetrics>, Vec<u32>) {
+    let mut ppo = ppo(setup);
+    ppo.options.micro_tokens = micro_tokens;
+    let metrics = run(&mut ppo, 2, 3e-3);
+    (metrics, bits(&ppo))
+}
+
+#[test]
+fn micro_batches_of_any_size_leave_the_same_update() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (with_adapter, values_on_trunk) in [(false, false), (false, true), (true, true)] {
+            let setup = Setup { precision, with_adapter, values_on_trunk, threads: 1 };
+            let (metrics, weights) = learned_in(setup, MICRO_TOKENS);
+            // Completions one by one, a few at once, and nearly a minibatch.
+            for micro_tokens in [1, 40, 100] {
+                let (others, cut) = learned_in(setup, micro_tokens);
+                assert!(cut == weights, "{precision:?}, {micro_tokens} tokens: other weights");
+                assert_eq!(others, metrics, "{precision:?}, {micro_tokens} tokens");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_come_after_cut_completions_where_the_recipe_wants_them() {
+    for values_on_trunk in [false, true] {
+        let mut ppo = ppo(Setup { values_on_trunk, ..PLAIN });
+        run(&mut ppo, 2, 3e-3);
+        let nothing = ppo.experience(&prompts(), &mut Liking).unwrap();
+        ppo.options.beyond = BeyondCut::Value;
+        let beyond = ppo.experience(&prompts(), &mut Liking).unwrap();
+        assert!(nothing.next_values.iter().all(|&value| value == 0.0));
+        let mut cut = 0;
+        for (index, rollout) in beyond.rollouts.iter().enumerate() {
+            let goes_on = rollout.stop_reason == model::StopReason::Length;
+            cut += usize::from(goes_on);
+            assert_eq!(beyond.next_values[index] != 0.0, goes_on, "{rollout:?}");
+            let last = rollout.completion.len() - 1;
+            let gained = beyond.advantages.row(index)[last] - nothing.advantages.row(index)[last];
+            assert!((gained - beyond.next_values[index]).abs() < 1e-12, "{gained}");
+        }
+        assert!(cut > 0 && cut < beyond.rollouts.len(), "{cut} of all were cut");
+        doctor::examine(&beyond, &ppo.options).unwrap();
+    }
 }

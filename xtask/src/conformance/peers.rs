@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: who computes what the papers say, as a table.
+//! Which other programs compute what the papers say, as a table.
 
 use anyhow::Result;
 

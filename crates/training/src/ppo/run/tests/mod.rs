@@ -1,5 +1,7 @@
 //! A stage that is stopped anywhere goes on with the same bytes, and refuses what does not fit.
 
+mod healthy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,7 +13,7 @@ use model::adapter::Target;
 
 use super::*;
 use crate::metrics;
-use crate::ppo::{Rollout, rewards::NoEnd};
+use crate::ppo::{BeyondCut, Rollout, rewards::NoEnd};
 use crate::recipe::LoraRecipe;
 use crate::tiny::{moves, trunk};
 
@@ -87,6 +89,7 @@ impl Given {
             prompts: prompts(),
             stop_tokens: vec![1],
             slots: 4,
+            thorough: false,
             folder: self.path(name),
         }
     }
@@ -133,7 +136,9 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         files.insert(name, fs::read(path).unwrap());
     }
-    files.insert("metrics".to_owned(), fs::read(folder.join("metrics.jsonl")).unwrap());
+    for name in ["metrics.jsonl", "doctor.json"] {
+        files.extend(fs::read(folder.join(name)).map(|bytes| (name.to_owned(), bytes)));
+    }
     files
 }
 
