@@ -244,7 +244,7 @@ impl RunFolder {
     /// What learned from people in a round: metrics and checkpoints.
     #[must_use]
     pub fn ppo(&self, round: usize) -> PathBuf {
-        self.path.join(PPO_FOLDER).join(name_of_round(round))
+        ppo_of_round(&self.path, round)
     }
 }
 
@@ -259,6 +259,13 @@ pub fn is_run(path: &Path) -> bool {
 #[must_use]
 pub fn comparisons_of_round(run: &Path, round: usize) -> PathBuf {
     run.join(COMPARISONS_FOLDER).join(format!("{}.jsonl", name_of_round(round)))
+}
+
+/// What learned from people in a round of a run, counted from 1, and what the gate said of it. Only
+/// names it.
+#[must_use]
+pub fn ppo_of_round(run: &Path, round: usize) -> PathBuf {
+    run.join(PPO_FOLDER).join(name_of_round(round))
 }
 
 /// The model of a run that the gate let through last, else the newest one that was taught, or the

@@ -22,8 +22,10 @@ use crate::{Candidate, CandidateId, Judgment, Prompt, Ranking, Refusal};
 mod draw;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use draw::{draw, shuffled};
+use view::View;
 
 /// The most candidates of a queue.
 pub const CANDIDATES_MAX: usize = 1 << 20;
@@ -72,6 +74,9 @@ pub struct Question {
     pub texts: Vec<String>,
     /// The number in the candidate of each text shown.
     pub shown_order: Vec<usize>,
+    /// How often this labeler had answered it before; an answer to a repeat is told from the first one
+    /// by it.
+    pub times: usize,
 }
 
 /// How far a labeler has come.
@@ -139,6 +144,49 @@ impl Queue {
         Ok(entry.map(|entry| self.question(entry, labeler, view.times(entry))))
     }
 
+    /// What nobody has answered yet, whosever it is: for a labeler to whom nothing of his or her own is
+    /// left, as others may never come back to theirs. `None` where everything was answered once.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::UnknownLabeler`].
+    pub fn next_of_others(
+        &self,
+        labeler: &str,
+        answers: &[Answer],
+    ) -> Result<Option<Question>, Refusal> {
+        let view = self.view(labeler, answers)?;
+        let entry = self.entries.iter().find(|entry| !view.by.contains_key(&entry.id));
+        Ok(entry.map(|entry| self.question(entry, labeler, 0)))
+    }
+
+    /// The question as this labeler sees it who has answered it so many times; `None` for a candidate
+    /// that is not here. It is a function of these three: what [`Queue::next`] gave comes back.
+    #[must_use]
+    pub fn question_about(
+        &self,
+        candidate: CandidateId,
+        labeler: &str,
+        times: usize,
+    ) -> Option<Question> {
+        let entry = self.entries.iter().find(|entry| entry.id == candidate)?;
+        Some(self.question(entry, labeler, times))
+    }
+
+    /// A candidate of the queue; `None` for one that is not here.
+    #[must_use]
+    pub fn candidate(&self, id: CandidateId) -> Option<&Candidate> {
+        self.entries.iter().find(|entry| entry.id == id).map(|entry| &entry.candidate)
+    }
+
+    /// Candidates that somebody has answered, of all that there are.
+    #[must_use]
+    pub fn answered(&self, answers: &[Answer]) -> Progress {
+        let by_anybody: BTreeSet<CandidateId> = answers.iter().map(|a| a.candidate).collect();
+        let done = self.entries.iter().filter(|entry| by_anybody.contains(&entry.id)).count();
+        Progress { done, all: self.entries.len() }
+    }
+
     /// How far a labeler has come.
     ///
     /// # Errors
@@ -189,26 +237,17 @@ impl Queue {
     }
 
     fn view<'a>(&self, labeler: &'a str, answers: &'a [Answer]) -> Result<View<'a>, Refusal> {
-        if !self.labelers.contains(labeler) {
-            return Err(Refusal::UnknownLabeler { labeler: shown(labeler) });
+        match self.labelers.contains(labeler) {
+            true => Ok(View::of(labeler, answers)),
+            false => Err(Refusal::UnknownLabeler { labeler: shown(labeler) }),
         }
-        let mut view = View { labeler, given: 0, own: BTreeMap::new(), by: BTreeMap::new() };
-        for answer in answers {
-            view.by.entry(answer.candidate).or_default().insert(answer.labeler.as_str());
-            if answer.labeler == labeler {
-                view.given += 1;
-                let own = view.own.entry(answer.candidate).or_insert((0, 0));
-                *own = (own.0 + 1, view.given);
-            }
-        }
-        Ok(view)
     }
 
     fn question(&self, entry: &Entry, labeler: &str, times: usize) -> Question {
         let completions = entry.candidate.completions();
-        let times = (times as u64).to_le_bytes();
+        let repeat = (times as u64).to_le_bytes();
         let shown_order = shuffled(completions.len(), |place| {
-            let names = [entry.id.0.as_bytes(), labeler.as_bytes(), &times, &place.to_le_bytes()];
+            let names = [entry.id.0.as_bytes(), labeler.as_bytes(), &repeat, &place.to_le_bytes()];
             draw(self.options.seed, "order", &names)
         });
         Question {
@@ -216,6 +255,7 @@ impl Queue {
             prompt: entry.candidate.prompt().clone(),
             texts: shown_order.iter().map(|&number| completions[number].text.clone()).collect(),
             shown_order,
+            times,
         }
     }
 }
@@ -262,37 +302,5 @@ impl Entry {
 
     fn is_asked_again_of(&self, labeler: &str) -> bool {
         self.is_repeated && self.given_to.first().is_some_and(|first| first == labeler)
-    }
-}
-
-/// Answers as one labeler's next question depends on them.
-struct View<'a> {
-    labeler: &'a str,
-    /// How many answers this labeler has given.
-    given: usize,
-    /// How often this labeler has answered, and which of his or her answers was the last of these.
-    own: BTreeMap<CandidateId, (usize, usize)>,
-    /// Who has answered.
-    by: BTreeMap<CandidateId, BTreeSet<&'a str>>,
-}
-
-impl View<'_> {
-    fn times(&self, entry: &Entry) -> usize {
-        self.own.get(&entry.id).map_or(0, |(times, _)| *times)
-    }
-
-    /// Whether it is this labeler's, and neither answered by him or her nor by enough others.
-    fn is_open(&self, entry: &Entry) -> bool {
-        let answered = self.by.get(&entry.id).map_or(0, BTreeSet::len);
-        let is_own = entry.given_to.iter().any(|name| name == self.labeler);
-        is_own && self.times(entry) == 0 && answered < entry.given_to.len()
-    }
-
-    /// Where it is to be asked again: how many other answers were given since.
-    fn waits(&self, entry: &Entry) -> Option<usize> {
-        match self.own.get(&entry.id) {
-            Some((1, last)) if entry.is_asked_again_of(self.labeler) => Some(self.given - last),
-            _ => None,
-        }
     }
 }

@@ -164,3 +164,24 @@ fn strangers_empty_lists_and_endless_ones_are_refused() {
     let twice = Queue::new(vec![waiting(1, 0.0), waiting(1, 5.0)], labelers(&["ada"]), options);
     assert_eq!(twice.unwrap().entries.len(), 1);
 }
+
+#[test]
+fn what_others_leave_is_asked_and_a_question_comes_back() {
+    let queue = queue(40, &["ada", "bob"]);
+    let mut answers = Vec::new();
+    while let Some(question) = queue.next("ada", &answers).unwrap() {
+        let again = queue.question_about(question.candidate, "ada", question.times);
+        assert_eq!(again, Some(question.clone()));
+        answers.push(answer(&question, "ada", answers.len()));
+    }
+    let of_ada = queue.answered(&answers).done;
+    assert!((5..40).contains(&of_ada), "{of_ada} of 40 are hers");
+    while let Some(question) = queue.next_of_others("ada", &answers).unwrap() {
+        assert!(queue.candidate(question.candidate).is_some());
+        answers.push(answer(&question, "ada", answers.len()));
+    }
+    assert_eq!(queue.answered(&answers), Progress { done: 40, all: 40 });
+    let absent = waiting(99, 0.0).candidate.id();
+    assert_eq!((queue.question_about(absent, "ada", 0), queue.candidate(absent)), (None, None));
+    assert!(queue.next_of_others("eve", &answers).is_err());
+}
