@@ -153,7 +153,7 @@ fn page_checks() -> Option<PathBuf> {
 pub(crate) fn page_types(tools: &Tools) -> Result<()> {
     let Some(tsc) = &tools.tsc else { return Ok(()) };
     let options = "--noEmit --allowJs --checkJs --strict --target es2022 --module es2022 \
-                   --moduleResolution bundler --lib es2023,dom,dom.iterable main.js sanitize.js";
+                   --moduleResolution bundler --lib es2023,dom,dom.iterable main.js label.js sanitize.js";
     let scripts = root().join("crates/scribe/src/web/static");
     run(Command::new(tsc).args(options.split_whitespace()).current_dir(scripts))
 }

@@ -7,6 +7,8 @@ pub mod config;
 mod export;
 pub mod fetch;
 mod hardware;
+mod labeling;
+mod lines;
 pub mod loading;
 mod locale;
 mod nearest;

@@ -200,7 +200,7 @@ mod tests {
     fn every_key_that_is_used_exists_and_every_key_is_used() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
         let mut sources = String::new();
-        let places = ["templates", "src/web/pages", "src/web/static"];
+        let places = ["templates", "src/web/pages", "src/web/pages/label", "src/web/static"];
         let commands = ["src/command/stage/report", "src/command/story"];
         for place in places.into_iter().chain(commands) {
             for entry in std::fs::read_dir(format!("{folder}{place}")).expect("the folder") {

@@ -11,7 +11,7 @@
 //!   tells most.
 //! - A [`Question`] holds texts in an order drawn for this labeler, and no origins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use artifacts::shown;
 

@@ -1,5 +1,7 @@
 //! Whole queues, worked off by simulated labelers.
 
+use std::collections::BTreeMap;
+
 use artifacts::hash::Digest;
 
 use super::*;

@@ -105,6 +105,8 @@ struct Ready<'a> {
     slots: usize,
     context_tokens: usize,
     key_required: bool,
+    /// Whether there is a run, whose answers people rank at `/label`.
+    ranks: bool,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -122,6 +124,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
     let mut edge = web::ServeOptions::new(bound);
     edge.allowed_hosts.clone_from(&options.allow_host);
     edge.key = key;
+    edge.run.clone_from(&options.run.run);
     let state = AppState::loading(edge);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (trigger, shutdown) = Shutdown::manual();
@@ -141,6 +144,7 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
         slots: generator.slots(),
         context_tokens: generator.context_tokens(),
         key_required: state.options().key.is_some(),
+        ranks: options.run.run.is_some(),
     };
     state.ready(vec![served]);
     tell_ready(session, &ready, options.open)?;
@@ -199,6 +203,9 @@ fn tell_ready(session: &mut Session, ready: &Ready<'_>, open: bool) -> Result<()
     } else {
         terminal.line(&ready.url)?;
         terminal.note("chat at that address; the API is below /v1; Ctrl-C stops the server");
+        if ready.ranks {
+            terminal.note(format_args!("people rank answers of this run at {}/label", ready.url));
+        }
     }
     if open && !open_in_browser(&ready.url) {
         terminal.warn("no browser could be opened; open the address by hand");

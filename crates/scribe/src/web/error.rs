@@ -111,6 +111,35 @@ impl ApiError {
         Self { param: Some("model".into()), ..error }.with_code("model_not_found")
     }
 
+    /// 404: nothing waits for people here.
+    pub fn nothing_to_rank(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .with_code("nothing_to_rank")
+    }
+
+    /// 404: no such candidate, or no such answer.
+    pub fn unknown_answer(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .with_code("answer_not_found")
+    }
+
+    /// 409: the same question was answered otherwise.
+    pub fn answered_before(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", message)
+            .with_code("answered_before")
+    }
+
+    /// 403: the answer of somebody else.
+    pub fn others_answer(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message).with_code("others_answer")
+    }
+
+    /// 503: another program writes to the same file.
+    pub fn store_busy(message: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        Self { retry_after: Some(Duration::from_secs(2)), ..error }.with_code("store_busy")
+    }
+
     /// 405: the path is there, the method is not.
     pub fn wrong_method(method: &str, path: &str) -> Self {
         let message =

@@ -1,6 +1,7 @@
 //! What every request needs: the model, who may ask, the limits and the counters.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::guard::KeyDigest;
 use super::metrics::Metrics;
 use super::work;
+use crate::labeling::Labeling;
 
 /// Shared by all connections; cloning is cheap.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ struct Inner {
     options: ServeOptions,
     metrics: Metrics,
     work_places: Arc<Semaphore>,
+    /// Absent where there is no run.
+    labeling: Option<Arc<Labeling>>,
 }
 
 /// A model that answers requests, and what the API tells about it.
@@ -77,6 +81,8 @@ pub struct ServeOptions {
     pub allowed_hosts: Vec<String>,
     /// The key that requests must show; nothing for none.
     pub key: Option<KeyDigest>,
+    /// The run whose answers people rank on the page `/label`; nothing for none.
+    pub run: Option<PathBuf>,
     /// Times and sizes.
     pub limits: Limits,
 }
@@ -126,7 +132,8 @@ impl ServeOptions {
     /// Options for a listener on `bound`, with nothing else allowed and no key.
     #[must_use]
     pub fn new(bound: SocketAddr) -> Self {
-        Self { bound, allowed_hosts: Vec::new(), key: None, limits: Limits::default() }
+        let (allowed_hosts, limits) = (Vec::new(), Limits::default());
+        Self { bound, allowed_hosts, key: None, run: None, limits }
     }
 }
 
@@ -155,7 +162,8 @@ impl AppState {
     #[must_use]
     pub fn loading(options: ServeOptions) -> Self {
         let (models, metrics) = (OnceLock::new(), Metrics::new());
-        let inner = Inner { models, options, metrics, work_places: work::places() };
+        let labeling = options.run.as_deref().map(Labeling::of_run).map(Arc::new);
+        let inner = Inner { models, options, metrics, work_places: work::places(), labeling };
         Self { inner: Arc::new(inner) }
     }
 
@@ -210,6 +218,12 @@ impl AppState {
     #[must_use]
     pub(super) fn work_places(&self) -> &Arc<Semaphore> {
         &self.inner.work_places
+    }
+
+    /// What people rank; `None` where the server has no run.
+    #[must_use]
+    pub(super) fn labeling(&self) -> Option<&Arc<Labeling>> {
+        self.inner.labeling.as_ref()
     }
 
     /// What is counted.

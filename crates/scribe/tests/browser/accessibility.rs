@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::server::tiny;
 use super::visit::{ENTER, TAB, Visit};
-use super::webdriver::{Options, skipped, workspace};
+use super::webdriver::{Browser, Options, skipped, workspace};
 
 /// The rules, where `cargo xtask test` could fetch them.
-fn axe() -> Option<String> {
+pub(crate) fn axe() -> Option<String> {
     let file = "target/node_modules/axe-core/axe.min.js";
     let source = std::fs::read_to_string(workspace().join(file)).ok();
     if source.is_none() {
@@ -21,15 +21,7 @@ fn axe_finds_nothing() {
     let Some(axe) = axe() else { return };
     let Some(visit) = Visit::begin(tiny(), Options::default()) else { return };
     let browser = &visit.browser;
-    // The rules are injected as a test tool; the page itself would not load them.
-    let check = |name: &str| {
-        browser.script(&axe, &[]);
-        let found = browser.script_async(
-            "const result = await axe.run(document, { resultTypes: ['violations'] });
-             return result.violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 120) + n.failureSummary)])",
-        );
-        assert_eq!(found, json!([]), "{name}");
-    };
+    let check = |name: &str| find_nothing(browser, &axe, name);
     for language in ["en", "fr"] {
         for theme in ["light", "dark"] {
             browser.open(&format!("{}?lang={language}", visit.server.address));
@@ -48,6 +40,17 @@ fn axe_finds_nothing() {
             check("not found");
         }
     }
+}
+
+/// Fails if the rules find anything on the page as it is.
+pub(crate) fn find_nothing(browser: &Browser, axe: &str, name: &str) {
+    // The rules are injected as a test tool; the page itself would not load them.
+    browser.script(axe, &[]);
+    let found = browser.script_async(
+        "const result = await axe.run(document, { resultTypes: ['violations'] });
+         return result.violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 120) + n.failureSummary)])",
+    );
+    assert_eq!(found, json!([]), "{name}");
 }
 
 #[test]

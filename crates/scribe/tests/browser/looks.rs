@@ -66,7 +66,7 @@ fn nothing_is_too_wide_or_too_small_to_touch() {
 
 /// No sideways scroll, and at least 24 by 24 pixels for whatever is to be touched (links in running
 /// text are as high as their line, which WCAG 2.5.8 allows).
-fn assert_fits(browser: &Browser, name: &str) {
+pub(crate) fn assert_fits(browser: &Browser, name: &str) {
     let wide = browser.script(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]",
         &[],

@@ -9,6 +9,8 @@ mod accessibility;
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod label;
+#[cfg(test)]
 mod looks;
 #[cfg(test)]
 mod safety;

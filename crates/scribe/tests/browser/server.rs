@@ -60,12 +60,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(loaded: Loaded, key: Option<&str>) -> Self {
+    pub(crate) fn start(loaded: Loaded, key: Option<&str>, run: Option<&Path>) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let bound = listener.local_addr().unwrap();
         let mut options = ServeOptions::new(bound);
         options.key = key.map(web::guard::KeyDigest::of);
+        options.run = run.map(Path::to_owned);
         let state = AppState::new(vec![served(loaded)], options);
         let (trigger, shutdown) = Shutdown::manual();
         runtime.spawn(web::serve(state, listener, shutdown));

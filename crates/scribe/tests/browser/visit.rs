@@ -1,14 +1,17 @@
 //! A server and a browser on its page, and what a reader does there.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::server::{Loaded, Server};
 use super::webdriver::{Browser, Options};
 
 /// The key codes of WebDriver.
+pub(crate) const BACKSPACE: &str = "\u{e003}";
 pub(crate) const ENTER: &str = "\u{e007}";
 pub(crate) const ESCAPE: &str = "\u{e00c}";
 pub(crate) const SHIFT: &str = "\u{e008}";
+pub(crate) const RIGHT: &str = "\u{e014}";
 pub(crate) const TAB: &str = "\u{e004}";
 pub(crate) const UP: &str = "\u{e013}";
 
@@ -26,11 +29,20 @@ impl Visit {
     }
 
     pub(crate) fn with_key(loaded: Loaded, options: Options, key: Option<&str>) -> Option<Self> {
+        Self::of(options, || Server::start(loaded, key, None), "")
+    }
+
+    /// On the page on which people rank the answers of a run.
+    pub(crate) fn label(loaded: Loaded, options: Options, run: &Path) -> Option<Self> {
+        Self::of(options, || Server::start(loaded, None, Some(run)), "label")
+    }
+
+    fn of(options: Options, server: impl FnOnce() -> Server, page: &str) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = Server::start(loaded, key);
+        let server = server();
         let browser = Browser::start(options)?;
-        browser.open(&server.address);
+        browser.open(&format!("{}{page}", server.address));
         Some(Self { browser, server, _turn: turn })
     }
 

@@ -141,6 +141,20 @@ impl Browser {
         self.post("/actions", &body);
     }
 
+    /// Drags one element to a part of another one's width: 0 is its left end, 1 its right one.
+    pub(crate) fn drag(&self, from: &str, to: &str, part: f64) {
+        let places = "return arguments[0].map((selector, at) => {
+            const box = document.querySelector(selector).getBoundingClientRect();
+            return [box.left + box.width * (at ? arguments[1] : 0.5), box.top + box.height / 2];
+        }).map((place) => place.map(Math.round))";
+        let places = self.script(places, &[json!([from, to]), json!(part)]);
+        let to = |place: &Value| json!({ "type": "pointerMove", "duration": 50, "x": place[0], "y": place[1] });
+        let button = |kind: &str| json!({ "type": kind, "button": 0 });
+        let actions = [to(&places[0]), button("pointerDown"), to(&places[1]), button("pointerUp")];
+        let body = json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": actions }] });
+        self.post("/actions", &body);
+    }
+
     pub(crate) fn text(&self, selector: &str) -> String {
         self.ask(selector, "text").as_str().unwrap().to_owned()
     }

@@ -13,6 +13,8 @@ mod guard;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod label;
+#[cfg(test)]
 mod loading;
 #[cfg(test)]
 mod ollama;

@@ -1,7 +1,7 @@
 //! A server with the tiny model, asked without or with sockets.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) prefill_chunk: usize,
     pub(crate) prefix_reuse: bool,
     pub(crate) limits: Limits,
+    /// The run whose answers people rank.
+    pub(crate) run: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -49,6 +51,7 @@ impl Default for Setup {
             prefill_chunk: 64,
             prefix_reuse: true,
             limits: Limits::default(),
+            run: None,
         }
     }
 }
@@ -109,6 +112,7 @@ pub(crate) fn state(setup: &Setup, bound: SocketAddr) -> AppState {
     let mut options = ServeOptions::new(bound);
     options.key = setup.key.map(web::guard::KeyDigest::of);
     options.limits = setup.limits;
+    options.run.clone_from(&setup.run);
     AppState::new(vec![served(setup)], options)
 }
 
@@ -116,6 +120,11 @@ pub(crate) fn state(setup: &Setup, bound: SocketAddr) -> AppState {
 pub(crate) fn app(setup: &Setup) -> (Router, AppState) {
     let state = state(setup, "127.0.0.1:8080".parse().unwrap());
     (web::app(state.clone()), state)
+}
+
+/// The same without its state.
+pub(crate) fn app_of(setup: &Setup) -> Router {
+    app(setup).0
 }
 
 /// A server on a port of its own.

@@ -7,7 +7,7 @@ use clap::Args;
 use comparisons::store::{RowId, Store};
 use serde::Serialize;
 
-use super::{RoundArguments, counted, now_ms};
+use super::{RoundArguments, counted};
 use crate::command::Failure;
 use crate::terminal::Terminal;
 
@@ -55,7 +55,7 @@ pub(super) fn run(terminal: &mut Terminal, arguments: &DeleteArguments) -> Resul
     deleted.sort_unstable();
     deleted.dedup();
     let before = store.made_from_deleted();
-    let time_ms = now_ms();
+    let time_ms = crate::labeling::now_ms();
     deleted.iter().try_for_each(|id| store.delete(*id, time_ms))?;
     let artifacts = newly_affected(&before, &store.made_from_deleted());
     let report = Report { schema: "scribe.compare.delete/1", deleted, artifacts };

@@ -4,14 +4,12 @@ mod compact;
 mod delete;
 mod export;
 mod import;
-mod lines;
 mod list;
 mod rank;
 mod show;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use artifacts::disk::{Disk, RealDisk};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -22,6 +20,7 @@ use training::run_folder::{self, ROUNDS_MAX};
 
 use super::{Exit, Failure, Session};
 use crate::config::count;
+use crate::labeling;
 use crate::terminal::Terminal;
 
 /// What to do with comparisons.
@@ -115,7 +114,7 @@ impl RoundArguments {
     }
 
     fn open_at(&self, terminal: &mut Terminal, file: &Path) -> Result<Store, Failure> {
-        let (store, opened) = Store::open(file)?;
+        let (store, opened) = labeling::open_store(file)?;
         tell_torn(terminal, file, opened.torn_bytes, "was cut off");
         Ok(store)
     }
@@ -142,12 +141,6 @@ fn labeler(text: &str) -> Result<String, String> {
 fn format() -> impl TypedValueParser<Value = Format> {
     let names = PossibleValuesParser::new(Format::ALL.map(Format::name));
     names.try_map(|name| Format::of_name(&name).ok_or("it is no format"))
-}
-
-/// Milliseconds since 1970; 0, which means unknown, for a clock before that.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.ok().and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }
 
 /// Makes the folder of the stage so that it survives a power cut: a file in it would go with it.

@@ -5,15 +5,17 @@ mod tell;
 
 use std::path::Path;
 
+use artifacts::disk::RealDisk;
 use clap::Args;
-use comparisons::store::{RowId, Store};
+use comparisons::store::{RowId, Snapshot};
 use engine::Device;
 use training::recipe::PpoRecipe;
-use training::reward::{EncodedComparisons, RewardEvent, RewardReport, RewardStage};
+use training::reward::{EncodedComparisons, REPORT_FILE, RewardEvent, RewardReport, RewardStage};
 
 use super::people::{Ground, PeopleArguments, RoundArgument, make_folder};
 use super::progress::Progress;
 use super::{Failure, Session};
+use crate::labeling::open_store;
 use crate::locale::Language;
 
 /// What to learn from, and where.
@@ -72,12 +74,13 @@ pub(super) fn make(
 ) -> Result<RewardReport, Failure> {
     let recipe = ground.recipe.reward()?.clone();
     let ppo = ground.recipe.ppo().cloned().unwrap_or_default();
-    let stores = (1..=round).map(|round| open_store(&ground.run.comparisons(round)));
-    let mut stores = stores.collect::<Result<Vec<_>, _>>()?;
     let mut comparisons = EncodedComparisons::default();
-    let mut ids = Vec::with_capacity(stores.len());
-    for store in &stores {
-        ids.push(encode(store, ground, (&ppo, recipe.held_out), &mut comparisons)?);
+    let mut read = Vec::with_capacity(round);
+    for path in (1..=round).map(|round| ground.run.comparisons(round)) {
+        // As they are now: people may go on ranking while a model learns.
+        let snapshot = snapshot(&path)?;
+        let ids = encode(&snapshot, ground, (&ppo, recipe.held_out), &mut comparisons)?;
+        read.push((path, ids));
     }
     tell_left_out(session, &comparisons);
     let folder = ground.run.reward(round);
@@ -92,7 +95,8 @@ pub(super) fn make(
         folder,
     };
     let report = learn(session, &stage, device, &comparisons)?;
-    for (store, ids) in stores.iter_mut().zip(&ids) {
+    for (path, ids) in &read {
+        let (mut store, _) = open_store(path)?;
         for model in &report.models {
             store.record_use(model.identity, ids)?;
         }
@@ -100,20 +104,26 @@ pub(super) fn make(
     Ok(report)
 }
 
+/// What the training of a round left that is over.
+pub(super) fn report(ground: &Ground, round: usize) -> Result<RewardReport, Failure> {
+    let path = ground.run.reward(round).join(REPORT_FILE);
+    Ok(serde_json::from_str(&artifacts::read_text(&path)?)?)
+}
+
 /// The comparisons of a round.
-fn open_store(path: &Path) -> Result<Store, Failure> {
+fn snapshot(path: &Path) -> Result<Snapshot<RealDisk>, Failure> {
     if !path.exists() {
         return Err(Failure::not_found(
             format!("there are no comparisons at `{}`", path.display()),
             "import some: scribe compare import FILE --run DIR",
         ));
     }
-    Ok(Store::open(path)?.0)
+    Ok(Snapshot::open(RealDisk, path)?)
 }
 
 /// Adds the comparisons of a store in tokens, and returns the rows that they stand in.
 fn encode(
-    store: &Store,
+    store: &Snapshot<RealDisk>,
     ground: &Ground,
     (ppo, held_out): (&PpoRecipe, f64),
     encoded: &mut EncodedComparisons,

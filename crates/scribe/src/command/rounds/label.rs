@@ -1,11 +1,12 @@
 //! The first part of a round: answers, and who ranks them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 use artifacts::hash::Digest;
-use comparisons::store::Store;
+use comparisons::store::{Snapshot, Store};
 use comparisons::{Candidate, Comparison, Judgment};
 use engine::random::Series;
 use evals::gold::{LABELER, SyntheticLabeler};
@@ -33,10 +34,13 @@ impl Table<'_> {
             false => self.ask(session, round, served, &file)?,
         };
         self.check_interrupt(session, command)?;
-        let (mut store, _) = Store::open(&self.ground.run.comparisons(round))?;
+        let path = self.ground.run.comparisons(round);
         match recipe.labeler {
-            LabelerKind::Synthetic => rank(session, &mut store, &candidates, self.labeler(&recipe)),
-            LabelerKind::People => self.wait(session, (&store, &file), candidates.len(), command),
+            LabelerKind::Synthetic => {
+                let (mut store, _) = Store::open(&path)?;
+                rank(session, &mut store, &candidates, self.labeler(&recipe))
+            }
+            LabelerKind::People => self.wait(session, &path, (round, candidates.len()), command),
         }
     }
 
@@ -89,19 +93,23 @@ impl Table<'_> {
     fn wait(
         &self,
         session: &mut Session,
-        (store, file): (&Store, &Path),
-        candidates: usize,
+        store: &Path,
+        (round, candidates): (usize, usize),
         command: &str,
     ) -> Result<(), Failure> {
-        let ranked = store.count();
+        let answers = match store.exists() {
+            true => Snapshot::open(RealDisk, store)?.answers(),
+            false => Vec::new(),
+        };
+        let ranked = answers.iter().map(|answer| answer.candidate).collect::<BTreeSet<_>>().len();
         if ranked >= candidates {
             return Ok(());
         }
         let run = self.ground.run.path().display();
         session.terminal.note(format_args!(
-            "{ranked} of {candidates} comparisons; rank the others with: scribe compare rank --run \
-             {run} --as NAME {}\nthen go on with: {command}",
-            file.display()
+            "{ranked} of {candidates} prompts ranked; open /label with: scribe serve --run {run}\nor \
+             rank the others with: scribe compare rank --round {round} --run {run} --as NAME\nthen go \
+             on with: {command}"
         ));
         Err(Failure::silent(Exit::Interrupted))
     }
@@ -132,11 +140,11 @@ fn rank(
 }
 
 /// The hash of a checkpoint: that of its manifest, which has those of its files.
-fn digest_of(checkpoint: &Path) -> Result<Digest, Failure> {
+pub(super) fn digest_of(checkpoint: &Path) -> Result<Digest, Failure> {
     Ok(Digest::of(&std::fs::read(checkpoint.join(folder::MANIFEST_FILE))?))
 }
 
-fn write(file: &Path, candidates: &[Candidate]) -> Result<(), Failure> {
+pub(super) fn write(file: &Path, candidates: &[Candidate]) -> Result<(), Failure> {
     make_folder(file.parent().unwrap_or(Path::new("")))?;
     let mut bytes = Vec::new();
     for candidate in candidates {

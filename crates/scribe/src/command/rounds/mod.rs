@@ -15,6 +15,7 @@ use engine::Device;
 use model::Model;
 use serde::Serialize;
 use training::gate::Decision;
+use training::metrics::METRICS_FILE;
 use training::recipe::AnyRecipe;
 use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
@@ -126,7 +127,11 @@ impl Table<'_> {
         session.terminal.note(format_args!("round {number}"));
         let served = self.ground.begin(number)?;
         self.label(session, number, &served, command)?;
-        let report = reward::make(session, self.device, self.ground, number)?;
+        // What the policy has begun to learn from stays as it is, whatever people revise meanwhile.
+        let report = match folder.join(METRICS_FILE).exists() {
+            true => reward::report(self.ground, number)?,
+            false => reward::make(session, self.device, self.ground, number)?,
+        };
         for model in &report.models {
             session.terminal.note(format_args!(
                 "the reward model agrees with {:.1} % of what it learned and {:.1} % of {} held-out \
@@ -142,7 +147,7 @@ impl Table<'_> {
             ppo::ended(session, &learned, command)?;
             return Err(Failure::silent(Exit::Broken));
         };
-        let gate = self.gate(session, number, (&served, new))?;
+        let gate = self.gate(session, number, (&served, new), command)?;
         // What was decided is kept before it is done: a round that ends between the two goes on here.
         gate.write(&folder)?;
         self.promote(&gate)?;

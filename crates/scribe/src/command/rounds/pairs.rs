@@ -29,7 +29,7 @@ pub(super) struct Pairs {
 /// What both models answered to one prompt.
 #[derive(Debug)]
 pub(super) struct Pair {
-    prompt: Prompt,
+    pub(super) prompt: Prompt,
     pub(super) old: Answer,
     pub(super) new: Answer,
 }
@@ -159,7 +159,7 @@ impl Pair {
 }
 
 /// What became of the new answer.
-fn preferred(new: Ordering) -> Blinded {
+pub(super) fn preferred(new: Ordering) -> Blinded {
     match new {
         Ordering::Greater => Blinded::Win,
         Ordering::Equal => Blinded::Tie,

@@ -99,7 +99,8 @@ pub async fn check(
 fn is_open(method: &Method, path: &str) -> bool {
     let reads = method == Method::GET || method == Method::HEAD;
     let is_form = method == Method::POST && path == "/";
-    let is_page = matches!(path, "/" | "/health" | "/favicon.ico") || path.starts_with("/static/");
+    let is_page =
+        matches!(path, "/" | "/label" | "/health" | "/favicon.ico") || path.starts_with("/static/");
     is_form || (reads && is_page)
 }
 

@@ -29,7 +29,7 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [Source; 15] = sources![
+const SOURCES: [Source; 24] = sources![
     "announcer.js",
     "answer.js",
     "api.js",
@@ -38,8 +38,17 @@ const SOURCES: [Source; 15] = sources![
     "copy.js",
     "dialogs.js",
     "favicon.svg",
+    "label-bar.js",
+    "label-cards.js",
+    "label-order.js",
+    "label-standing.js",
+    "label-talk.js",
+    "label.css",
+    "label.js",
     "main.js",
     "noscript.css",
+    "page.js",
+    "request.js",
     "sanitize.js",
     "scribe.css",
     "settings.js",

@@ -33,16 +33,24 @@ pub(super) async fn show(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let chosen = Preferences::chosen(query.as_deref().unwrap_or_default());
-    if !chosen.is_empty() {
-        let mut response = (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
-        for cookie in chosen {
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
+    if let Some(response) = keep_choice(query.as_deref(), "/") {
         return response;
     }
     let page = Chat { form: Form::default(), ..Chat::new(Preferences::of(&headers)) };
     send(&page.page(&state), StatusCode::OK, &headers)
+}
+
+/// What an address such as `/?lang=fr` chooses becomes cookies, and the page is asked for anew.
+pub(super) fn keep_choice(query: Option<&str>, page: &'static str) -> Option<Response> {
+    let chosen = Preferences::chosen(query.unwrap_or_default());
+    if chosen.is_empty() {
+        return None;
+    }
+    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, page)]).into_response();
+    for cookie in chosen {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Some(response)
 }
 
 /// `POST /`: the form's question, answered on a whole page.
@@ -217,7 +225,7 @@ pub(super) fn problem_page(
 }
 
 /// The page, compressed where the browser reads that. Nothing of a conversation is kept by caches.
-fn send(page: &impl Template, status: StatusCode, headers: &HeaderMap) -> Response {
+pub(super) fn send(page: &impl Template, status: StatusCode, headers: &HeaderMap) -> Response {
     let html = match page.render() {
         Ok(html) => html,
         Err(error) => {

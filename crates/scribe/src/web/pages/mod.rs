@@ -5,6 +5,7 @@
 
 mod assets;
 mod home;
+mod label;
 mod preferences;
 mod question;
 mod stream;
@@ -25,6 +26,7 @@ use preferences::Preferences;
 pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(home::show).post(home::answer))
+        .merge(label::router())
         .route("/chat", post(stream::answer))
         .route("/chat/html", post(stream::html))
         .route("/static/{version}/{name}", get(assets::serve))

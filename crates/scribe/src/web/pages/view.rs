@@ -31,12 +31,14 @@ pub(super) struct Frame {
     pub(super) theme: Theme,
     /// Where the page's own files are.
     pub(super) folder: String,
+    /// The page's own address, to which a choice of language leads back.
+    pub(super) here: &'static str,
 }
 
 impl Frame {
     pub(super) fn new(preferences: Preferences) -> Self {
         let Preferences { language, theme } = preferences;
-        Self { language, theme, folder: assets::folder() }
+        Self { language, theme, folder: assets::folder(), here: "/" }
     }
 
     /// The words for `key`.
@@ -52,8 +54,15 @@ impl Frame {
         EXAMPLES.iter().map(|key| self.t(key)).collect()
     }
 
+    /// The modules of the page on which people rank.
+    pub(super) fn label_modules(&self) -> Vec<&'static str> {
+        let shared = ["announcer.js", "dialogs.js", "page.js", "request.js", "storage.js"];
+        let is_used = |name: &&str| name.starts_with("label") || shared.contains(name);
+        assets::modules().filter(is_used).collect()
+    }
+
     fn modules(&self) -> Vec<&'static str> {
-        assets::modules().collect()
+        assets::modules().filter(|name| !name.starts_with("label")).collect()
     }
 }
 

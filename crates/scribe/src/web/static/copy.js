@@ -1,7 +1,7 @@
 // Copying answers and code, also where the clipboard's own interface is missing (plain http).
 
 import { say } from "./announcer.js";
-import { words } from "./settings.js";
+import { words } from "./page.js";
 
 const template = /** @type {HTMLTemplateElement} */ (document.getElementById("copy-code"));
 

@@ -2,12 +2,14 @@
 
 import * as announcer from "./announcer.js";
 import { Answer } from "./answer.js";
-import { ask, hasKey, htmlOf, Refusal, setKey } from "./api.js";
+import { ask, htmlOf } from "./api.js";
 import * as composer from "./composer.js";
 import * as conversation from "./conversation.js";
 import { addCopyButtons, copy } from "./copy.js";
 import { askForKey } from "./dialogs.js";
-import { openSettings, page, settings, words } from "./settings.js";
+import { words } from "./page.js";
+import { hasKey, Refusal, setKey } from "./request.js";
+import { openSettings, page, settings } from "./settings.js";
 import * as shortcuts from "./shortcuts.js";
 
 const list = /** @type {HTMLElement} */ (document.getElementById("conversation"));

@@ -1,5 +1,6 @@
-// What the reader has set, kept in this browser, and the words that the server sent with the page.
+// What the reader has set, kept in this browser.
 
+import { data } from "./page.js";
 import * as storage from "./storage.js";
 
 /**
@@ -9,9 +10,7 @@ import * as storage from "./storage.js";
  * @property {{role: "user" | "assistant", content: string}[]} history where the page came with one
  */
 
-/** @type {PageData} */
-export const page = JSON.parse(document.getElementById("page-data")?.textContent ?? "{}");
-export const words = page.words;
+export const page = /** @type {PageData} */ (data);
 
 /**
  * @typedef {object} Settings

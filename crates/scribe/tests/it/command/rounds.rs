@@ -169,7 +169,7 @@ fn rounds_wait_for_people() {
     let story = taught(&format!("{RECIPE}{CONVERSATIONS}{people}"));
     let ran = Ran::from(rounds(&story, "1").output().unwrap());
     assert_eq!(ran.code, 130, "{}", ran.err);
-    assert!(ran.err.contains(" comparisons; rank the others with: scribe compare rank"));
+    assert!(ran.err.contains(" prompts ranked; open /label with: scribe serve --run run\n"));
     assert!(ran.err.contains("\n0 of ") && ran.err.contains("--as NAME"), "{}", ran.err);
     // The same answers wait the next time.
     let answers = story.folder().join("5-comparisons/round-1.candidates.jsonl");

@@ -1,31 +1,26 @@
 //! Questions and answers in turn: each answer is on the disk before it is acknowledged.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use comparisons::queue::{Progress, Question, Queue};
-use comparisons::store::{RowId, Store};
-use comparisons::{Candidate, CandidateId, Comparison, REASON_BYTES_MAX, Ranking};
+use comparisons::queue::{Progress, Question};
+use comparisons::store::RowId;
+use comparisons::{REASON_BYTES_MAX, Ranking};
 
-use super::super::lines::{self, Line};
-use super::super::now_ms;
 use super::answer::{self, Answer};
 use super::screen::{self, Turn};
 use crate::command::Failure;
+use crate::labeling::{Desk, Said as Judged};
+use crate::lines::{self, Line};
 use crate::terminal::Terminal;
 
 /// One labeler at work.
 pub(super) struct Sitting<'a> {
     terminal: &'a mut Terminal,
-    store: Store,
-    queue: Queue,
-    candidates: BTreeMap<CandidateId, Candidate>,
+    desk: Desk,
     labeler: String,
     guidelines: String,
     /// Answers of this sitting that can be taken back, the last one at the end.
     kept: Vec<Kept>,
-    /// The time of the last answer, as two of one moment could be one row.
-    time_ms: u64,
 }
 
 /// An answer that is on the disk.
@@ -44,14 +39,11 @@ enum Said {
 impl<'a> Sitting<'a> {
     pub(super) fn new(
         terminal: &'a mut Terminal,
-        store: Store,
-        queue: Queue,
-        candidates: BTreeMap<CandidateId, Candidate>,
+        desk: Desk,
         labeler: String,
         guidelines: String,
     ) -> Self {
-        let (kept, time_ms) = (Vec::new(), 0);
-        Self { terminal, store, queue, candidates, labeler, guidelines, kept, time_ms }
+        Self { terminal, desk, labeler, guidelines, kept: Vec::new() }
     }
 
     /// Asks until nothing is left, somebody stops, or the input ends.
@@ -61,7 +53,7 @@ impl<'a> Sitting<'a> {
         loop {
             let question = match &revised {
                 Some(kept) => Some(kept.question.clone()),
-                None => self.queue.next(&self.labeler, &self.store.answers())?,
+                None => self.desk.next(&self.labeler, &[])?,
             };
             let Some(question) = question else {
                 match self.is_last_taken_back(input, is_person)? {
@@ -92,7 +84,7 @@ impl<'a> Sitting<'a> {
     }
 
     fn progress(&self) -> Result<Progress, Failure> {
-        Ok(self.queue.progress(&self.labeler, &self.store.answers())?)
+        Ok(self.desk.progress(&self.labeler)?[0])
     }
 
     /// Whether a person who has answered everything wants to revise the last answer.
@@ -172,16 +164,10 @@ impl<'a> Sitting<'a> {
         reason: Option<String>,
         revised: Option<Kept>,
     ) -> Result<(), Failure> {
-        self.time_ms = now_ms().max(self.time_ms + 1);
-        let mut judgment = question.judgment(&self.labeler, ranking, self.time_ms)?;
-        judgment.reason = reason;
-        let Some(candidate) = self.candidates.get(&question.candidate) else {
-            unreachable!("the queue was made of these candidates")
-        };
-        let comparison = Comparison::new(candidate.clone(), judgment)?;
+        let said = Judged { labeler: self.labeler.clone(), ranking: ranking.cloned(), reason };
         let id = match revised {
-            Some(earlier) => self.store.revise(earlier.id, comparison)?,
-            None => self.store.append(comparison)?,
+            Some(earlier) => self.desk.revise(earlier.id, said)?,
+            None => self.desk.keep(question.candidate, question.times, said)?,
         };
         self.kept.push(Kept { question, id });
         screen::acknowledge(self.terminal, id, ranking)

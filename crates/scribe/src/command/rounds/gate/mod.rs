@@ -1,5 +1,7 @@
 //! The last part of a round: whether the new model takes the place of the old one.
 
+mod people;
+
 use std::path::{Path, PathBuf};
 
 use artifacts::disk::RealDisk;
@@ -17,9 +19,7 @@ use super::super::progress::Progress;
 use super::super::{Failure, Session, eval, locate};
 use super::Table;
 use super::pairs::{Answer, PART, Pair, Pairs};
-
-/// What the gate said, in the folder of a round.
-const FILE: &str = "gate.json";
+use crate::labeling::GATE_FILE as FILE;
 
 /// What was shown, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,8 @@ pub(super) struct Gate {
 }
 
 /// What a model answered, summed up.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Answers {
     tokens: u32,
     refusals: u32,
@@ -110,19 +111,20 @@ impl Table<'_> {
         session: &mut Session,
         round: usize,
         (old, new): (&Path, &Path),
+        command: &str,
     ) -> Result<Gate, Failure> {
         let recipe = self.ground.recipe.rounds()?.clone();
-        if recipe.labeler == LabelerKind::People {
-            return Err(Failure::usage(
-                format!("the new model is at {}; people have to compare it first", new.display()),
-                "the gate knows only the synthetic labeler so far: try the model with scribe chat \
-                 --model and that path",
-            ));
-        }
-        let pairs = self.pairs(session, (old, new))?;
         let inside = new.strip_prefix(self.ground.run.path()).unwrap_or(new);
         let mut gate = Gate::new(round, inside.to_owned());
-        let verdict = self.compare(session, &pairs, &recipe, &mut gate)?;
+        let verdict = match recipe.labeler {
+            LabelerKind::People => {
+                self.ask_people(session, (old, new), &recipe, &mut gate, command)?
+            }
+            LabelerKind::Synthetic => {
+                let pairs = self.pairs(session, (old, new))?;
+                self.compare(session, &pairs, &recipe, &mut gate)?
+            }
+        };
         gate.old.bits_per_byte = self.bits(session, old)?;
         gate.new.bits_per_byte = self.bits(session, new)?;
         let bounds = Bounds {

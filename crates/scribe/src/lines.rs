@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// What it says.
     Whole(Vec<u8>),
     /// Over the limit; what it held is gone.
@@ -12,7 +12,7 @@ pub(super) enum Line {
 }
 
 /// The next line; `None` at the end. What is over `bytes_max` is passed over piece by piece.
-pub(super) fn next(source: &mut dyn BufRead, bytes_max: usize) -> io::Result<Option<Line>> {
+pub(crate) fn next(source: &mut dyn BufRead, bytes_max: usize) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
     let mut is_too_long = false;
     loop {
