@@ -8,7 +8,7 @@ use engine::KernelPath;
 use crate::command::{cargo, command, root, run, say, target};
 use crate::setup;
 
-pub(crate) const PACKAGES: [&str; 8] = [
+pub(crate) const PACKAGES: [&str; 9] = [
     "torch",
     "transformers",
     "tokenizers",
@@ -16,6 +16,7 @@ pub(crate) const PACKAGES: [&str; 8] = [
     "safetensors",
     "numpy",
     "peft",
+    "trl>=0.29",
     // What it asks of a server changes from version to version.
     "lm_eval[api]==0.4.13",
 ];
@@ -68,6 +69,16 @@ pub(crate) fn run_all() -> Result<()> {
     let conversations = root().join("fixtures/conversations/conversations.jsonl");
     let files = [&scribe, &logits, &base, &text, &folder, &conversations];
     script("check_adapter.py", &files.map(OsString::from))?;
+
+    say("what people ranked on the page, as TRL's RewardTrainer takes it in");
+    let test = "twenty_rankings_by_keyboard_are_kept_painted_at_once_and_exported";
+    run(&mut cargo(&["test", "--package", "scribe", "--test", "browser", "--locked", test]))?;
+    let pairs = target().join("label/trl.jsonl");
+    match pairs.is_file() {
+        true => script("check_trl.py", &[pairs.into()])?,
+        false => say("skipped: without Chromium nothing was ranked on the page"),
+    }
+
     say("the figures of `scribe eval`, as lm-evaluation-harness finds them over HTTP");
     let key = "sk-scribe-for-the-check";
     let server = setup::Server::start(&scribe, model, key)?;

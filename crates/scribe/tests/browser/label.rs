@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use artifacts::disk::RealDisk;
 use comparisons::Comparison;
-use comparisons::formats::{Format, Writer};
 use comparisons::store::{Snapshot, Store};
 use serde_json::{Value, json};
 
@@ -26,6 +26,7 @@ const ANSWERS: [&str; 4] = [
 /// A run with answers to so many prompts, as `scribe rounds` leaves them.
 fn run(prompts: usize, answers: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    training::RunFolder::open(folder.path(), "").unwrap();
     write_candidates(
         &folder.path().join("5-comparisons/round-1.candidates.jsonl"),
         prompts,
@@ -82,12 +83,16 @@ fn prompt(browser: &Browser) -> String {
     browser.text("#prompt-text")
 }
 
-/// Notes for each key how long the next prompt takes to be painted.
-const WATCH: &str = "window.painted = []; let pressed = 0;
+/// Notes how long after a key the next prompt is on the page, and how long until it is painted.
+const WATCH: &str = "window.shown = []; window.painted = []; let pressed = 0;
     addEventListener('keydown', () => { pressed = performance.now(); }, true);
     new MutationObserver(() => { const since = pressed;
+        shown.push(performance.now() - since);
         requestAnimationFrame(() => setTimeout(() => painted.push(performance.now() - since)));
     }).observe(document.getElementById('prompt-text'), { childList: true });";
+/// How many questions have come, one of them ahead.
+const ASKED: &str = "return performance.getEntriesByType('resource')
+    .filter((entry) => entry.name.endsWith('/label/next') && entry.responseEnd > 0).length";
 
 #[test]
 fn twenty_rankings_by_keyboard_are_kept_painted_at_once_and_exported() {
@@ -112,6 +117,10 @@ fn twenty_rankings_by_keyboard_are_kept_painted_at_once_and_exported() {
         let (keys, groups) = orders[number % orders.len()];
         assert!(keys.len() <= 6);
         let (before, texts) = (prompt(browser), shown(browser));
+        // Whoever reads takes longer than this.
+        browser.wait_until("the next one ahead", || {
+            browser.script(ASKED, &[]).as_u64() >= Some(number as u64 + 2)
+        });
         keys.iter().for_each(|key| browser.press(&[key]));
         let said: Vec<Vec<String>> =
             groups.iter().map(|group| group.iter().map(|&n| texts[n].clone()).collect()).collect();
@@ -137,24 +146,31 @@ fn twenty_rankings_by_keyboard_are_kept_painted_at_once_and_exported() {
         assert_eq!(groups, said, "{prompt}");
         assert_eq!(comparison.judgment().labeler, "Ada");
     }
-    let painted: Vec<f64> = serde_json::from_value(browser.script("return painted", &[])).unwrap();
-    let mut sorted = painted.clone();
-    sorted.sort_by(f64::total_cmp);
-    // The machine may be busy: the median is what the page takes.
-    let median = sorted[sorted.len() / 2];
-    assert!(painted.len() >= 19 && median < 100.0, "{painted:?} ms");
+    let times = |name: &str| -> Vec<f64> {
+        let times = browser.script(&format!("return {name}.toSorted((a, b) => a - b)"), &[]);
+        serde_json::from_value(times).unwrap()
+    };
+    let (there, painted) = (times("shown"), times("painted"));
+    // The machine may be busy with other things, so the quickest quarter is what the page takes.
+    let quarter = there.len() / 4;
+    println!("next prompt there after {there:.1?} ms, painted after {painted:.1?} ms");
+    assert!(there.len() >= 19 && there[quarter] < 50.0, "{there:?} ms");
+    assert!(painted[quarter] < 100.0, "{painted:?} ms");
     export(run.path());
     visit.assert_quiet();
 }
 
-/// Writes what was ranked in TRL's format where `cargo xtask interop` looks for it.
+/// Lets the program write what was ranked in TRL's format, where `cargo xtask interop` looks for it.
 fn export(run: &Path) {
     let file = workspace().join("target/label/trl.jsonl");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
-    let mut writer = Writer::new(fs::File::create(&file).unwrap(), Format::Trl);
-    kept(&store(run)).iter().for_each(|comparison| writer.write(comparison).unwrap());
-    let report = writer.finish().unwrap();
-    assert!(report.left_out == 0 && report.rows >= 60, "{report:?}");
+    let _ = fs::remove_file(&file);
+    let mut scribe = Command::new(env!("CARGO_BIN_EXE_scribe"));
+    scribe.args(["compare", "export", "--format", "trl", "--run"]).arg(run).arg("--out").arg(&file);
+    let ran = scribe.output().unwrap();
+    let told = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success() && told.contains(" 0 left out"), "{told}");
+    assert!(fs::read_to_string(&file).unwrap().lines().count() >= 60);
 }
 
 #[test]

@@ -24,7 +24,7 @@ export function inWords(order) {
   const names = order.groups.map((group) =>
     group.length > 1 ? fill(words["label-tied"], group.map((n) => n + 1).join(", ")) : String(group[0] + 1),
   );
-  const placed = names.length ? fill(words["label-order"], names.join(words["label-then"])) : "";
+  const placed = names.length ? fill(words["label-order"], names.reduce((said, name) => fill(words["label-then"], said, name))) : "";
   const free = order.groups.length && order.free.length ? fill(words["label-off"], order.free.map((n) => n + 1).join(", ")) : "";
   return `${placed} ${free}`.trim();
 }

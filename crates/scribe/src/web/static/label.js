@@ -180,7 +180,7 @@ function press(event) {
   const letter = /^[a-p]$/.test(event.key) && order.count > 9 ? event.key.charCodeAt(0) - 97 : -1;
   const number = order.count > 9 ? letter : Number(digit || "0") - 1;
   if (event.key === "Enter") {
-    if (event.target instanceof HTMLButtonElement) return false;
+    if (event.target instanceof Element && event.target.matches("button, summary")) return false;
     submit();
   } else if (event.key === "=") change((order) => (order.count === 2 ? order.tieRest() : order.tie()));
   else if (event.key === "Backspace") {
@@ -209,8 +209,8 @@ addEventListener("keydown", (event) => {
     }
     return;
   }
-  // Single keys mean something where the work is, and nowhere else.
-  const isAtWork = target === document.body || (target instanceof Node && (work.contains(target) || done.contains(target)));
+  // Single keys mean something where people rank, and nowhere else.
+  const isAtWork = target === document.body || (target instanceof Node && part("sitting").contains(target));
   if (!isAtWork || target instanceof HTMLInputElement) return;
   if (press(event)) event.preventDefault();
   else if (event.key === "u" && !shown) undo();

@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod help;
 mod models;
+mod people;
 mod plan;
 mod pretrain;
 mod reward;

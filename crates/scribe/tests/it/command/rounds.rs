@@ -15,7 +15,7 @@ use super::run::{Random, Run, files, kill_when, kills};
 use super::story::{CONVERSATIONS, RECIPE, story_of};
 
 /// How it learns from people, to be added to a recipe.
-const PEOPLE: &str = r#"
+pub(super) const PEOPLE: &str = r#"
 [reward]
 learning_rate = 1e-3
 comparisons = 4
@@ -46,7 +46,7 @@ fn recipe() -> String {
 }
 
 /// A run whose model answers.
-fn taught(recipe: &str) -> Run {
+pub(super) fn taught(recipe: &str) -> Run {
     let story = story_of(recipe);
     for stage in ["pretrain", "sft"] {
         let ran = story.scribe.run(&[stage, "recipe.toml", "--run", "run"]);
@@ -55,7 +55,7 @@ fn taught(recipe: &str) -> Run {
     story
 }
 
-fn rounds(story: &Run, n: &str) -> Command {
+pub(super) fn rounds(story: &Run, n: &str) -> Command {
     story.scribe.command(&["rounds", "recipe.toml", "--run", "run", "--n", n])
 }
 
@@ -77,7 +77,7 @@ fn whole() -> &'static Whole {
     })
 }
 
-fn json(path: PathBuf) -> Value {
+pub(super) fn json(path: PathBuf) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
