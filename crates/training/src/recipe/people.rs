@@ -147,6 +147,10 @@ pub struct PpoRecipe {
     /// What is taken for the value past such a completion: `"nothing"`, as its score says all of it, or
     /// `"value"`, that of the state in which it was cut.
     pub beyond: BeyondCut,
+    /// How much of a moving average of the policy's weights stays with each update, such as 0.992:
+    /// the average is the policy then. Without it, the policy is what the last update made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Whether rewards are scaled to variance 1 over the tokens of a step, their mean kept.
     pub whiten_rewards: bool,
     /// What a token of the text of pretraining counts beside one of an answer; 0 leaves that text
@@ -189,6 +193,7 @@ impl Default for PpoRecipe {
             lambda,
             no_end: NoEnd::Keep,
             beyond: BeyondCut::default(),
+            ema: None,
             whiten_rewards: false,
             pretraining_coefficient: 0.0,
             pretraining_rows: 4,
@@ -313,6 +318,7 @@ impl PpoRecipe {
         if let NoEnd::Fixed(amount) | NoEnd::Subtract(amount) = self.no_end {
             field("ppo.no_end", amount, -1e3..=1e3)?;
         }
+        field("ppo.ema", self.ema.unwrap_or(0.0), 0.0..=1.0 - 1e-9)?;
         field("ppo.pretraining_coefficient", self.pretraining_coefficient, 0.0..=1e3)?;
         field("ppo.pretraining_rows", self.pretraining_rows, 1..=1 << 16)?;
         field("ppo.checkpoint_every", self.checkpoint_every, 1..=STEPS_MAX)?;

@@ -24,6 +24,7 @@ use self::health::Health;
 use super::{
     KlController, Ppo, PpoMetrics, PpoOptions, Pretraining, Reference, RolloutOptions, ValueModel,
 };
+use crate::average::MovingAverage;
 use crate::checkpoint::read_json;
 use crate::metrics::MetricsLog;
 use crate::network::{Network, StateFiles};
@@ -41,6 +42,8 @@ const VERSION: u32 = 1;
 const PRETRAINING_TOKENS_MAX: usize = 512;
 /// The weights of a value model of its own.
 const VALUES_FILE: &str = "values.safetensors";
+/// The policy's weights as they learn, where averages of them are the policy.
+const LEARNING_FILE: &str = "learning.safetensors";
 /// The state of what learns, beside the policy's weights.
 const POLICY_STATE: StateFiles = StateFiles {
     optimizer: "optimizer.safetensors",
@@ -151,6 +154,10 @@ impl PpoTrainer {
         let identity = stage.identity()?;
         let progress = from.map(|path| read_progress(path, identity)).transpose()?;
         let mut ppo = stage.ppo(device, from)?;
+        if let Some(decay) = stage.recipe.ema {
+            // What a checkpoint has as the policy is the average.
+            ppo.policy.average = Some(MovingAverage::new(&ppo.policy.trunk, decay));
+        }
         if let (Some(path), Some(progress)) = (from, &progress) {
             read_state(&mut ppo, path, progress)?;
         }
@@ -475,14 +482,17 @@ fn read_state(ppo: &mut Ppo, folder: &Path, progress: &Progress) -> Result<(), E
     if let (Some(text), Some(position)) = (&mut ppo.pretraining, &progress.position) {
         text.loader.seek(position)?;
     }
+    if ppo.policy.average.is_some() {
+        ppo.policy.read_trunk(&folder.join(LEARNING_FILE))?;
+    }
     ppo.policy.read_state(folder, &POLICY_STATE, progress.policy_updates)?;
     let ValueModel::Own(network) = &mut ppo.value_model else { return Ok(()) };
     network.read_trunk(&folder.join(VALUES_FILE))?;
     network.read_state(folder, &VALUE_STATE, progress.value_updates)
 }
 
-fn write_state(ppo: &Ppo, folder: &mut NewFolder<'_>) -> Result<(), Error> {
-    ppo.policy.trunk.write(folder)?;
+fn write_state(ppo: &mut Ppo, folder: &mut NewFolder<'_>) -> Result<(), Error> {
+    ppo.policy.write_kept(folder, LEARNING_FILE)?;
     ppo.policy.write_state(folder, &POLICY_STATE)?;
     let ValueModel::Own(network) = &ppo.value_model else { return Ok(()) };
     network.write_trunk(folder, VALUES_FILE)?;

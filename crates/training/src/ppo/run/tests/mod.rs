@@ -148,7 +148,15 @@ fn a_stage_that_is_stopped_goes_on_with_the_same_bytes() {
     let lora = LoraRecipe { rank: 2, alpha: None, targets: Target::ALL.to_vec() };
     let with_text = PpoRecipe { pretraining_coefficient: 0.5, pretraining_rows: 3, ..recipe() };
     let on_trunk = PpoRecipe { values: ValueKind::Trunk, lora: Some(lora), ..recipe() };
-    for (kind, recipe) in [("own", recipe()), ("text", with_text), ("trunk", on_trunk)] {
+    let averaged = PpoRecipe { ema: Some(0.9), ..recipe() };
+    let kinds = [
+        ("own", recipe()),
+        ("text", with_text),
+        ("trunk", on_trunk.clone()),
+        ("average", averaged),
+        ("trunk-average", PpoRecipe { ema: Some(0.9), ..on_trunk }),
+    ];
+    for (kind, recipe) in kinds {
         let whole = given.stage(&format!("{kind}-whole"), recipe.clone());
         let folder = whole.folder.clone();
         assert_eq!(work(whole, 1, u64::MAX), Ended::Finished);
