@@ -87,13 +87,13 @@ mod tests {
     use engine::{Device, DeviceOptions};
 
     use super::*;
-    use crate::tiny::trunk;
+    use crate::tiny::{moves, trunk};
 
     #[test]
     #[expect(clippy::float_cmp, reason = "weights change places")]
     fn an_average_follows_by_its_share_and_weights_come_back() {
         let device = Device::cpu(&DeviceOptions::default()).unwrap();
-        let mut network = Network::frozen(trunk(&device, Precision::F32, 3), None);
+        let mut network = Network::new(trunk(&device, Precision::F32, 3), None, moves());
         let before = network.trunk.weights()[0].to_vec();
         network.average = Some(MovingAverage::new(&network.trunk, 0.75));
         let (weights, _) = network.trunk.weights_and_gradients();

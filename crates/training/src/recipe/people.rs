@@ -158,6 +158,13 @@ pub struct PpoRecipe {
     pub pretraining_coefficient: f64,
     /// Rows of that text for each minibatch.
     pub pretraining_rows: usize,
+    /// Steps between two readings of the meter, which lets the policy answer held-out prompts and asks
+    /// reward models and, where there is one, the judge; 0 leaves it out.
+    pub meter_every: u64,
+    /// Answers of each reading.
+    pub meter_answers: usize,
+    /// Whether to end where the judge's readings say that more drift makes answers worse.
+    pub stop_at_peak: bool,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept.
@@ -197,6 +204,9 @@ impl Default for PpoRecipe {
             whiten_rewards: false,
             pretraining_coefficient: 0.0,
             pretraining_rows: 4,
+            meter_every: 0,
+            meter_answers: 64,
+            stop_at_peak: false,
             checkpoint_every: 25,
             keep: artifacts::checkpoints::KEEP_MIN,
             precision: Precision::default(),
@@ -321,6 +331,12 @@ impl PpoRecipe {
         field("ppo.ema", self.ema.unwrap_or(0.0), 0.0..=1.0 - 1e-9)?;
         field("ppo.pretraining_coefficient", self.pretraining_coefficient, 0.0..=1e3)?;
         field("ppo.pretraining_rows", self.pretraining_rows, 1..=1 << 16)?;
+        field("ppo.meter_every", self.meter_every, 0..=STEPS_MAX)?;
+        field("ppo.meter_answers", self.meter_answers, 1..=EPISODES_MAX)?;
+        if self.stop_at_peak && self.meter_every == 0 {
+            let expected = "false without `meter_every`";
+            return Err(Error::field("ppo.stop_at_peak", self.stop_at_peak, expected));
+        }
         field("ppo.checkpoint_every", self.checkpoint_every, 1..=STEPS_MAX)?;
         field("ppo.keep", self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
         self.lora.as_ref().map_or(Ok(()), |lora| lora.check("ppo"))

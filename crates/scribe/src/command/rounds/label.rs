@@ -132,7 +132,7 @@ fn rank(
 }
 
 /// The hash of a checkpoint: that of its manifest, which has those of its files.
-fn digest_of(checkpoint: &Path) -> Result<Digest, Failure> {
+pub(super) fn digest_of(checkpoint: &Path) -> Result<Digest, Failure> {
     Ok(Digest::of(&std::fs::read(checkpoint.join(folder::MANIFEST_FILE))?))
 }
 

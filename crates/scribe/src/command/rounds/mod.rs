@@ -2,6 +2,7 @@
 //! and all of it again.
 
 mod gate;
+mod goodhart;
 mod label;
 mod pairs;
 mod win_rate;
@@ -20,6 +21,7 @@ use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
 use training::{Ended, RunFolder};
 
+pub(super) use self::goodhart::{GoodhartOptions, goodhart};
 pub(super) use self::win_rate::{WinRateOptions, win_rate};
 
 use self::gate::Gate;
