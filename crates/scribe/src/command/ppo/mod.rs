@@ -1,6 +1,7 @@
 //! `scribe ppo`: a model learns from its reward model.
 
 pub(super) mod judge;
+mod samples;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +18,10 @@ use training::{Ended, RunFolder};
 
 use self::show::Show;
 use super::interrupt::Interrupt;
-use super::people::{Ground, PeopleArguments, RoundArgument, slots};
+use super::people::{Ground, PagesArgument, PeopleArguments, RoundArgument, slots};
+use super::stage::report::policy::{self, PolicySubject};
 use super::{Exit, Failure, Session};
+use crate::locale::Language;
 
 /// What to learn from, and where.
 #[derive(Debug, Args)]
@@ -37,6 +40,9 @@ pub struct PpoOptions {
 
     #[command(flatten)]
     doctor: DoctorArgument,
+
+    #[command(flatten)]
+    pages: PagesArgument,
 }
 
 /// How closely each step is looked at.
@@ -80,6 +86,7 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
     let begin = ground.begin(number)?;
     let round = Round { number, begin: &begin, doctor: options.doctor };
     let learned = make(session, &device, &ground, round, &interrupt)?;
+    report(session, &ground, (number, None), options.pages.language)?;
     tell(session, &learned)?;
     ended(session, &learned, &command)
 }
@@ -120,11 +127,28 @@ pub(super) fn make(
     }
     interrupt.set_saves(true);
     let answers = ground.recipe.ppo()?.episodes as u64;
-    let mut show = Show::new(&mut session.terminal, &trainer, answers, interrupt)?;
+    let show = Show::new(&mut session.terminal, &trainer, answers, interrupt)?;
     let ended = show.follow(&mut trainer)?;
     interrupt.set_saves(ended != Ended::Finished);
     let (model, steps) = (trainer.newest_checkpoint(), trainer.steps_saved());
+    drop(trainer);
+    if let (Ended::Finished, Some(model)) = (ended, &model) {
+        samples::write(session, ground, (model, &folder), device)?;
+    }
     Ok(Learned { ended, model, steps, folder })
+}
+
+/// Writes the page of a round, with the shares of pairs that it won at the gate, once that is known.
+pub(super) fn report(
+    session: &mut Session,
+    ground: &Ground,
+    (round, win_rates): (usize, Option<[f64; 2]>),
+    language: Language,
+) -> Result<(), Failure> {
+    let recipe = ground.recipe.ppo()?;
+    let subject = PolicySubject { folder: ground.run.ppo(round), round, recipe, win_rates };
+    policy::tell(session, &subject, language);
+    Ok(())
 }
 
 /// How a command ends with a round of PPO.

@@ -32,6 +32,7 @@ use super::stage::{self, StageArguments, Work};
 use super::{Exit, Failure, Session, locate, models, reward, story};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
+use crate::locale::Language;
 
 /// What to go through.
 #[derive(Debug, Args)]
@@ -83,6 +84,7 @@ struct Table<'a> {
     engine: EngineOptions,
     interrupt: &'a Interrupt,
     doctor: DoctorArgument,
+    language: Language,
 }
 
 /// Goes through the rounds that are left.
@@ -109,6 +111,7 @@ pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), 
         engine: people::engine(&options.stage.device),
         interrupt: &work.interrupt,
         doctor: options.doctor,
+        language: options.stage.language,
     };
     let mut rounds = Vec::new();
     for number in 1..=options.n.get() {
@@ -148,6 +151,7 @@ impl Table<'_> {
         // What was decided is kept before it is done: a round that ends between the two goes on here.
         gate.write(&folder)?;
         self.promote(&gate)?;
+        ppo::report(session, self.ground, (number, Some(gate.win_rates())), self.language)?;
         Ok(gate)
     }
 

@@ -136,7 +136,8 @@ mod tests {
         let found = doublings(&[scores.clone(), scores]);
         let told: Vec<_> = found.iter().map(|best| (best.completions, best.gold)).collect();
         // Of 0, 1, 2, 3: the best of two is 3 in three of six draws, 2 in two, 1 in one.
-        for ((found, gold), expected) in told.into_iter().zip([(1, 1.5), (2, 14.0 / 6.0), (4, 3.0)]) {
+        for ((found, gold), expected) in told.into_iter().zip([(1, 1.5), (2, 14.0 / 6.0), (4, 3.0)])
+        {
             assert!(found == expected.0 && (gold - expected.1).abs() < 1e-12, "{found}: {gold}");
         }
         assert!(found.iter().all(|best| (best.proxy - best.gold).abs() < 1e-12));

@@ -15,11 +15,7 @@ impl Ppo {
     /// # Errors
     ///
     /// What sampling and scoring report.
-    pub fn read(
-        &mut self,
-        meter: &mut Meter,
-        scorer: &mut dyn Scorer,
-    ) -> Result<Reading, Error> {
+    pub fn read(&mut self, meter: &mut Meter, scorer: &mut dyn Scorer) -> Result<Reading, Error> {
         let asked = self.policy.with_kept(|trunk| meter.ask(Arc::new(trunk.served()?)));
         let Rollouts { rollouts, logprobs } = asked?;
         let reference_logprobs = self.reference_logprobs(&rollouts);

@@ -14,7 +14,7 @@ use model::trainable::Trainable;
 use tokenizer::Conversation;
 use training::Ended;
 use training::candidates::Asked;
-use training::ppo::goodhart::{BestOf, Judge, doublings};
+use training::ppo::goodhart::{BestOf, Curve, Judge, doublings};
 use training::ppo::{PpoEvent, PpoStage, PpoTrainer, Scorer, collect};
 use training::recipe::{PpoRecipe, RewardRecipe};
 use training::reward::{Combine, EncodedComparisons, RewardModel, RewardReport, RewardStage};
@@ -23,10 +23,12 @@ use super::super::super::interrupt::Interrupt;
 use super::super::super::people::{Ground, make_folder, slots};
 use super::super::super::ppo::{in_tokens, judge};
 use super::super::super::progress::Progress;
+use super::super::super::stage::report::policy;
 use super::super::super::{Exit, Failure, Session};
 use super::super::label;
 use super::TrialFigures;
 use super::figures::Figures;
+use crate::locale::Language;
 
 /// Reward models that are trained apart.
 const MODELS: usize = 5;
@@ -63,11 +65,16 @@ pub(super) struct Trial<'a> {
     pub(super) interrupt: &'a Interrupt,
     pub(super) seed: u64,
     pub(super) folder: PathBuf,
+    pub(super) language: Language,
 }
 
 impl Trial<'_> {
     /// Does what is not done yet.
-    pub(super) fn run(&self, session: &mut Session, command: &str) -> Result<TrialFigures, Failure> {
+    pub(super) fn run(
+        &self,
+        session: &mut Session,
+        command: &str,
+    ) -> Result<TrialFigures, Failure> {
         let prompts = self.ground.prompts(session)?;
         let ppo = self.ground.recipe.ppo()?;
         let judge = judge::of(self.ground).ok_or_else(|| {
@@ -82,11 +89,13 @@ impl Trial<'_> {
         let (held_out, _) = in_tokens(self.ground, ppo, &prompts.validation)?;
         let best_of = self.best_of(&reference, &held_out, judge)?;
         drop(reference);
-        let mut arms = Vec::with_capacity(ARMS.len());
+        let mut curves = Vec::with_capacity(ARMS.len());
         for arm in ARMS {
             let stage = self.stage(arm, asked.clone(), held_out.clone())?;
-            arms.push(self.follow(session, arm, stage, command)?);
+            curves.push((arm.folder, self.follow(session, arm, stage, command)?));
         }
+        let arms = curves.iter().map(|(_, curve)| figures_of(curve)).collect::<Result<_, _>>()?;
+        self.draw(&curves, &best_of)?;
         let accuracy = report.models.iter().map(|model| model.accuracy).collect();
         Ok(TrialFigures { seed: self.seed, accuracy, best_of, arms })
     }
@@ -211,7 +220,7 @@ impl Trial<'_> {
         arm: Arm,
         stage: PpoStage,
         command: &str,
-    ) -> Result<Figures, Failure> {
+    ) -> Result<Curve, Failure> {
         let mut trainer = PpoTrainer::open(stage, self.device)?;
         if let Some(judge) = judge::of(self.ground) {
             trainer.set_judge(judge);
@@ -231,13 +240,26 @@ impl Trial<'_> {
         })?;
         progress.end();
         if let Ended::Stopped(_) = ended {
-            session.terminal.note(format_args!("stopped; go on with: {command}"));
+            progress.note(format_args!("stopped; go on with: {command}"));
             return Err(Failure::silent(Exit::Interrupted));
         }
-        Figures::of(trainer.curve()).ok_or_else(|| {
-            Failure::usage("the meter was never read", "set meter_every in [ppo] above 0")
-        })
+        Ok(trainer.curve().clone())
     }
+
+    /// Writes the page of the trial.
+    fn draw(&self, curves: &[(&'static str, Curve)], best_of: &[BestOf]) -> Result<(), Failure> {
+        let run = self.ground.run.path().file_name().unwrap_or_default().to_string_lossy();
+        let arms: Vec<_> = curves.iter().map(|(name, curve)| (*name, curve)).collect();
+        let arms = (arms.as_slice(), best_of);
+        policy::write_trial(&self.folder, (&run, self.seed), arms, self.language)?;
+        Ok(())
+    }
+}
+
+fn figures_of(curve: &Curve) -> Result<Figures, Failure> {
+    Figures::of(curve).ok_or_else(|| {
+        Failure::usage("the meter was never read", "set meter_every in [ppo] above 0")
+    })
 }
 
 fn ranked(labeler: SyntheticLabeler, candidate: Candidate) -> Result<Comparison, Failure> {

@@ -11,8 +11,7 @@ use super::arms::ARMS;
 /// Readings whose mean is one figure: one alone is as much noise as loss.
 const TOGETHER: usize = 3;
 /// 97.5 % points of Student's distribution with 1, 2, … degrees of freedom; the normal one's beyond.
-const STUDENT: [f64; 10] =
-    [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+const STUDENT: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
 const NORMAL: f64 = 1.96;
 
 /// A reading as it is told.
@@ -69,9 +68,8 @@ impl Figures {
     /// `None` where nothing was read, or nobody judged.
     pub(super) fn of(curve: &Curve) -> Option<Self> {
         let points = points(curve)?;
-        let best = (0..points.len()).max_by(|&one, &other| {
-            around(&points, one).total_cmp(&around(&points, other))
-        })?;
+        let best = (0..points.len())
+            .max_by(|&one, &other| around(&points, one).total_cmp(&around(&points, other)))?;
         let last = points.len() - 1;
         Some(Self {
             best: around(&points, best),
@@ -207,10 +205,7 @@ mod tests {
         };
         let distance = |step: u64| f64::from(u32::try_from(step).unwrap());
         let read = |(step, &gold): (u64, &f64)| (step, at(distance(step) * distance(step), gold));
-        Curve {
-            reference: Some(at(0.0, 1.0)),
-            readings: (1..).zip(gold).map(read).collect(),
-        }
+        Curve { reference: Some(at(0.0, 1.0)), readings: (1..).zip(gold).map(read).collect() }
     }
 
     #[test]

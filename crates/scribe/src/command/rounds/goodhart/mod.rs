@@ -16,7 +16,7 @@ use training::ppo::goodhart::BestOf;
 use self::arms::{ARMS, Trial};
 use self::figures::{Comparison, Figures};
 use super::super::interrupt::Interrupt;
-use super::super::people::{Ground, PeopleArguments, make_folder};
+use super::super::people::{Ground, PagesArgument, PeopleArguments, make_folder};
 use super::super::{Failure, Session};
 
 /// The folder of all trials in that of the run.
@@ -31,6 +31,9 @@ const SEEDS_MAX: u64 = 1_000;
 pub struct GoodhartOptions {
     #[command(flatten)]
     people: PeopleArguments,
+
+    #[command(flatten)]
+    pages: PagesArgument,
 
     /// Trials, each with rankings, reward models and draws of its own
     #[arg(long, value_name = "N", default_value = "5",
@@ -84,7 +87,14 @@ pub(in super::super) fn goodhart(
         let seed = options.first_seed.wrapping_add(number);
         let folder = folder.join(format!("seed-{seed}"));
         make_folder(&folder)?;
-        let trial = Trial { ground: &ground, device: &device, interrupt: &interrupt, seed, folder };
+        let trial = Trial {
+            ground: &ground,
+            device: &device,
+            interrupt: &interrupt,
+            seed,
+            folder,
+            language: options.pages.language,
+        };
         trials.push(trial.run(session, &command)?);
     }
     tell(session, &folder, &trials)

@@ -1,8 +1,8 @@
 //! The meter of a stage reads the same questions each time, and may end the stage at the peak.
 
 use super::*;
-use crate::ppo::goodhart::Judge;
 use crate::ppo::Scorer;
+use crate::ppo::goodhart::Judge;
 
 /// A judge who likes completions whose score by a reward model is near some number: what is beyond is
 /// too much of the same.
