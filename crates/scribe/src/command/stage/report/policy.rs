@@ -259,3 +259,86 @@ fn law(curve: &Curve) -> Vec<(f64, f64)> {
     let at = |point: u32| farthest * f64::from(point) / f64::from(LAW_POINTS);
     (0..=LAW_POINTS).map(at).map(|distance| (distance, fit.gain(distance))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use training::metrics::METRICS_FILE;
+    use training::ppo::goodhart::Reading;
+
+    use super::*;
+    use crate::run_state::STAGE_FILE;
+
+    /// A round of ten steps, whose judge says less from some distance on.
+    fn round(run: &Path) -> PathBuf {
+        let folder = run.join("7-ppo/round-2");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(STAGE_FILE), "{\"steps\":10,\"step_tokens\":16}").unwrap();
+        let at = |distance: f64| Reading {
+            kl_per_episode: distance * distance,
+            proxy: distance,
+            gold: Some(distance * (1.0 - 2.0 * distance.max(1e-9).ln())),
+            completion_tokens: 20.0,
+        };
+        let line = |step: u32| {
+            let metrics = PpoMetrics {
+                step: step.into(),
+                score: 0.1 * f64::from(step),
+                reference: (step == 1).then(|| at(0.0)),
+                meter: Some(at(0.2 * f64::from(step))),
+                ..PpoMetrics::default()
+            };
+            serde_json::to_string(&metrics).unwrap() + "\n"
+        };
+        fs::write(folder.join(METRICS_FILE), (1..=10).map(line).collect::<String>()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_page_tells_of_the_round_in_both_languages() {
+        let run = tempfile::tempdir().unwrap();
+        let recipe = PpoRecipe { kl_target: Some(4.0), ..PpoRecipe::default() };
+        let subject = PolicySubject {
+            folder: round(run.path()),
+            round: 2,
+            recipe: &recipe,
+            win_rates: Some([0.625, 0.5]),
+        };
+        for (language, words) in [
+            (Language::English, ["Round 2", "Finished after 10 steps", "62.5\u{a0}%", ">judge<"]),
+            (Language::French, ["Tour 2", "Terminé après 10 pas", "62,5\u{a0}%", ">juge<"]),
+        ] {
+            let page = fs::read_to_string(write(&subject, language).unwrap()).unwrap();
+            for word in words {
+                assert!(page.contains(word), "{word}: {page}");
+            }
+            // Ten curves of the stage, and the meter's before them.
+            assert_eq!(page.matches("<svg ").count(), 11);
+            // The law is fitted: its peak is at exp(1 / 2 - 1), of which KL is the square.
+            assert!(page.contains(&language.number(0.3679)), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_trial_shows_what_choosing_gains_beside_the_first_arm() {
+        let run = tempfile::tempdir().unwrap();
+        let state = PolicyState::of_stage(&round(run.path())).unwrap();
+        let curve = Curve::of(&state.steps);
+        let best = |completions: u32, gold: f64| BestOf {
+            completions,
+            distance: f64::from(completions - 1),
+            proxy: gold,
+            gold,
+        };
+        let best_of = [best(1, 3.0), best(2, 3.5)];
+        let arms = [("one", &curve), ("mean", &curve)];
+        let trial = ("<run>", 7);
+        let path =
+            write_trial(run.path(), trial, (&arms, &best_of), Language::English).unwrap();
+        let page = fs::read_to_string(path).unwrap();
+        assert!(page.contains("Trial 7 of &#60;run&#62;"), "{page}");
+        assert_eq!(page.matches(">best of n<").count(), 1, "{page}");
+        assert_eq!(page.matches(">judge<").count(), 2, "{page}");
+    }
+}
