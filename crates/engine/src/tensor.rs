@@ -114,6 +114,25 @@ impl Tensor {
         });
     }
 
+    /// Moves every value toward that of another tensor: `value += share * (other - value)`; the same
+    /// bits on every path and number of threads.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes differ.
+    pub fn approach(&mut self, device: &Device, other: &Self, share: f32) {
+        assert_eq!(
+            (self.rows, self.columns),
+            (other.rows, other.columns),
+            "shapes of both tensors"
+        );
+        device.pool().for_chunks(self.values_mut(), TASK_VALUES, |task, values| {
+            let others = &other.values()[task * TASK_VALUES..];
+            let pairs = values.iter_mut().zip(others);
+            pairs.for_each(|(value, other)| *value += share * (other - *value));
+        });
+    }
+
     /// Multiplies every value; the same bits on every path and number of threads.
     pub fn scale(&mut self, device: &Device, factor: f32) {
         device.pool().for_chunks(self.values_mut(), TASK_VALUES, |_, values| {

@@ -11,7 +11,8 @@ use artifacts::folder::land_bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use training::metrics::{METRICS_FILE, StepMetrics, ValidationMetrics};
-use training::run_folder::{RECIPE_FILE, STAGES};
+use training::ppo::PpoMetrics;
+use training::run_folder::{PPO_FOLDER, RECIPE_FILE, STAGES, last_round};
 
 use crate::command::Failure;
 use crate::terminal::large_for_people;
@@ -38,7 +39,7 @@ const RECENT_STEPS: usize = 50;
 pub(crate) struct StageFacts {
     /// How many steps there are in all; 0 where that is not known yet.
     pub(crate) steps: u64,
-    /// Tokens of a step, padding included.
+    /// Tokens of a step, padding included; of PPO, answers.
     pub(crate) step_tokens: u64,
 }
 
@@ -88,13 +89,65 @@ impl FolderTimes {
     }
 }
 
+/// What a stage tells of a step.
+pub(crate) trait StepLine: DeserializeOwned {
+    /// The step, counted from 1.
+    fn step(&self) -> u64;
+}
+
+impl StepLine for StepMetrics {
+    fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+impl StepLine for PpoMetrics {
+    fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+/// The stage of a run that has begun last.
+#[derive(Debug)]
+pub(crate) enum Last {
+    /// It learns text.
+    Text(RunState),
+    /// It learns from a reward model.
+    Policy(PolicyState),
+}
+
+impl Last {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunState::open`].
+    pub(crate) fn of(run: &Path) -> Result<Self, Failure> {
+        let rounds = run.join(PPO_FOLDER);
+        match last_round(&rounds, METRICS_FILE).filter(|_| is_run(run)) {
+            Some(round) => PolicyState::of_stage(&round).map(Self::Policy),
+            None => RunState::open(run).map(Self::Text),
+        }
+    }
+}
+
+/// Whether a folder holds a run.
+fn is_run(run: &Path) -> bool {
+    run.join(RECIPE_FILE).is_file()
+}
+
+/// A stage that learns text.
+pub(crate) type RunState = StageState<StepMetrics>;
+/// A stage that learns from a reward model.
+pub(crate) type PolicyState = StageState<PpoMetrics>;
+
 /// A stage of a run as its folder tells of it.
 #[derive(Debug)]
-pub(crate) struct RunState {
+pub(crate) struct StageState<L> {
     folder: PathBuf,
     pub(crate) facts: StageFacts,
     /// What was told of each step, in order.
-    pub(crate) steps: Vec<StepMetrics>,
+    pub(crate) steps: Vec<L>,
     pub(crate) messages: Vec<Message>,
     /// Seconds of each step; of one that was taken twice, those of the second time.
     seconds: BTreeMap<u64, f64>,
@@ -104,14 +157,14 @@ pub(crate) struct RunState {
 }
 
 impl RunState {
-    /// Reads the last stage of a run that has begun.
+    /// Reads the last stage of text of a run that has begun.
     ///
     /// # Errors
     ///
     /// [`Exit::NotFound`](crate::command::Exit::NotFound) if the folder holds no run; else as
     /// [`of_stage`](Self::of_stage).
     pub(crate) fn open(run: &Path) -> Result<Self, Failure> {
-        if !run.join(RECIPE_FILE).is_file() {
+        if !is_run(run) {
             return Err(Failure::not_found(
                 format!("`{}` holds no run", run.display()),
                 "name the folder that was given as --run",
@@ -122,6 +175,13 @@ impl RunState {
         Self::of_stage(begun.unwrap_or(&stages[0]))
     }
 
+    /// What was seen last on held-out text.
+    pub(crate) fn held_out(&self) -> Option<ValidationMetrics> {
+        self.steps.iter().rev().find_map(|metrics| metrics.validation)
+    }
+}
+
+impl<L: StepLine> StageState<L> {
     /// Reads the folder of a stage, which may not be there yet.
     ///
     /// # Errors
@@ -154,9 +214,9 @@ impl RunState {
             self;
         let path = metrics_lines.path.display().to_string();
         let told = metrics_lines.each_new(&mut |line| {
-            let metrics: StepMetrics = serde_json::from_str(line)?;
+            let metrics: L = serde_json::from_str(line)?;
             // A run that goes on from a checkpoint tells of some steps again.
-            let before = steps.partition_point(|known| known.step < metrics.step);
+            let before = steps.partition_point(|known| known.step() < metrics.step());
             steps.truncate(before);
             steps.push(metrics);
             Ok(())
@@ -180,7 +240,9 @@ impl RunState {
 
     /// What the run is called: its folder's name.
     pub(crate) fn name(&self) -> String {
-        let run = self.folder.parent().unwrap_or(&self.folder);
+        let mut above = self.folder.ancestors().skip(1);
+        let run = above.find(|folder| is_run(folder)).or(self.folder.parent());
+        let run = run.unwrap_or(&self.folder);
         let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
         whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
     }
@@ -192,12 +254,7 @@ impl RunState {
 
     /// How many steps were taken.
     pub(crate) fn step(&self) -> u64 {
-        self.steps.last().map_or(0, |metrics| metrics.step)
-    }
-
-    /// What was seen last on held-out text.
-    pub(crate) fn held_out(&self) -> Option<ValidationMetrics> {
-        self.steps.iter().rev().find_map(|metrics| metrics.validation)
+        self.steps.last().map_or(0, StepLine::step)
     }
 
     /// Seconds of all steps that were taken, without those that were taken in vain.

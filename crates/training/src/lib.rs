@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod serving;
 pub mod text;
 
+mod average;
 #[cfg(test)]
 mod conformance;
 mod learner;

@@ -9,6 +9,7 @@ use engine::{Device, Tensor};
 use model::trainable::{Documents, Parameter, ScalarHead, Trainable};
 
 use crate::Error;
+use crate::average::MovingAverage;
 use crate::checkpoint::{Named, read_tensors, write_tensors};
 use crate::optimizer::{Optimizer, OptimizerOptions};
 use crate::packed::Packed;
@@ -24,6 +25,8 @@ pub struct Network {
     pub trunk: Trainable,
     /// One number a token, beside or in place of the head of the vocabulary.
     pub head: Option<ScalarHead>,
+    /// What is kept of the trunk in place of its last weights, if anything is.
+    pub average: Option<MovingAverage>,
     optimizer: Optimizer,
     head_optimizer: Optimizer,
     /// Updates so far, which the optimizer's own corrections count.
@@ -56,7 +59,7 @@ impl Network {
         let optimizer = Optimizer::new(&device, trunk.parameters(), options);
         let parameters: Vec<_> = head.iter().map(ScalarHead::parameter).collect();
         let head_optimizer = Optimizer::new(&device, &parameters, options);
-        Self { trunk, head, optimizer, head_optimizer, updates: 0 }
+        Self { trunk, head, average: None, optimizer, head_optimizer, updates: 0 }
     }
 
     /// A model that does not learn any more. A trunk that was not frozen keeps what it needs to learn.
@@ -65,7 +68,7 @@ impl Network {
         let device = trunk.device().clone();
         let nothing = || Optimizer::new(&device, &[], OptimizerOptions::NONE);
         let (optimizer, head_optimizer) = (nothing(), nothing());
-        Self { trunk, head, optimizer, head_optimizer, updates: 0 }
+        Self { trunk, head, average: None, optimizer, head_optimizer, updates: 0 }
     }
 
     /// Sets all gradients to zero.
@@ -100,6 +103,9 @@ impl Network {
             let (weight, gradient) = head.weight_and_gradient();
             let own = (std::slice::from_mut(weight), std::slice::from_ref(gradient));
             self.head_optimizer.step(own, updates, rate, factor);
+        }
+        if let Some(average) = &mut self.average {
+            average.follow(&self.trunk);
         }
         Updated { gradient_norm, applied: true }
     }

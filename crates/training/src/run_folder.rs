@@ -314,6 +314,13 @@ fn newest_of_rounds(folder: &Path) -> Result<Option<Newest>, Error> {
     Ok(None)
 }
 
+/// The folder of the last round in which a file is, in that of all rounds.
+#[must_use]
+pub fn last_round(rounds: &Path, file: &str) -> Option<PathBuf> {
+    let mut folders = (1..=ROUNDS_MAX).rev().map(|round| rounds.join(name_of_round(round)));
+    folders.find(|folder| folder.join(file).exists())
+}
+
 fn name_of_round(round: usize) -> String {
     format!("round-{round}")
 }

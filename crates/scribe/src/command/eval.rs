@@ -14,7 +14,7 @@ use tokenizer::Tokenizer;
 
 use super::plan::{self, SLOTS_DEFAULT, SlotsOption};
 use super::progress::Progress;
-use super::rounds::{self, WinRateOptions};
+use super::rounds::{self, GoodhartOptions, WinRateOptions};
 use super::{Failure, Session, locate, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
 use crate::loading::{self, Located, Outline, Weights};
@@ -49,6 +49,16 @@ pub enum EvalCommand {
                             nearly one length (within a tenth) are counted apart, too."
     )]
     WinRate(WinRateOptions),
+    /// Watch a policy become worse by following a weak reward model too far
+    #[command(
+        after_help = "Examples:\n  scribe story recipes/goodhart.toml --run runs/goodhart\n  scribe \
+                            eval goodhart recipes/goodhart.toml --run runs/goodhart\n\nEach trial \
+                            ranks a few answers, trains five reward models on them, and lets a policy \
+                            follow one of them, and all in three ways, at no price. The judge whose taste \
+                            the rankings have says what came of it along the way. The same command \
+                            goes on where it stopped."
+    )]
+    Goodhart(GoodhartOptions),
 }
 
 /// What text to measure, and with which model.
@@ -140,6 +150,7 @@ pub(super) fn run(session: &mut Session, command: &EvalCommand) -> Result<(), Fa
         EvalCommand::BitsPerByte(options) => bits_per_byte(session, options),
         EvalCommand::Choices(options) => choices(session, options),
         EvalCommand::WinRate(options) => rounds::win_rate(session, options),
+        EvalCommand::Goodhart(options) => rounds::goodhart(session, options),
     }
 }
 

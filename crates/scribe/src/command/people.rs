@@ -23,6 +23,7 @@ use super::{Failure, Session, locate, stage};
 use crate::config::{AdapterArguments, DeviceArguments, EngineOptions, count};
 use crate::export::Opened;
 use crate::loading;
+use crate::locale::Language;
 
 /// Sequences that are decoded at once.
 const SLOTS: usize = 32;
@@ -47,6 +48,21 @@ pub(super) struct RoundArgument {
     /// The round: rankings, a reward model and PPO once
     #[arg(long, value_name = "N", default_value = "1", value_parser = count::<ROUNDS_MAX>)]
     pub(super) round: NonZeroUsize,
+}
+
+/// In which language pages are.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct PagesArgument {
+    /// The language of pages about it
+    #[arg(
+        long,
+        env = "SCRIBE_LANGUAGE",
+        value_enum,
+        default_value_t,
+        value_name = "LANGUAGE",
+        hide_env_values = true
+    )]
+    pub(super) language: Language,
 }
 
 /// The run, and the model of it that was taught to answer.

@@ -147,6 +147,10 @@ pub struct PpoRecipe {
     /// What is taken for the value past such a completion: `"nothing"`, as its score says all of it, or
     /// `"value"`, that of the state in which it was cut.
     pub beyond: BeyondCut,
+    /// How much of a moving average of the policy's weights stays with each update, such as 0.992:
+    /// the average is the policy then. Without it, the policy is what the last update made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Whether rewards are scaled to variance 1 over the tokens of a step, their mean kept.
     pub whiten_rewards: bool,
     /// What a token of the text of pretraining counts beside one of an answer; 0 leaves that text
@@ -154,6 +158,13 @@ pub struct PpoRecipe {
     pub pretraining_coefficient: f64,
     /// Rows of that text for each minibatch.
     pub pretraining_rows: usize,
+    /// Steps between two readings of the meter, which lets the policy answer held-out prompts and asks
+    /// reward models and, where there is one, the judge; 0 leaves it out.
+    pub meter_every: u64,
+    /// Answers of each reading.
+    pub meter_answers: usize,
+    /// Whether to end where the judge's readings say that more drift makes answers worse.
+    pub stop_at_peak: bool,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept.
@@ -189,9 +200,13 @@ impl Default for PpoRecipe {
             lambda,
             no_end: NoEnd::Keep,
             beyond: BeyondCut::default(),
+            ema: None,
             whiten_rewards: false,
             pretraining_coefficient: 0.0,
             pretraining_rows: 4,
+            meter_every: 0,
+            meter_answers: 64,
+            stop_at_peak: false,
             checkpoint_every: 25,
             keep: artifacts::checkpoints::KEEP_MIN,
             precision: Precision::default(),
@@ -313,8 +328,15 @@ impl PpoRecipe {
         if let NoEnd::Fixed(amount) | NoEnd::Subtract(amount) = self.no_end {
             field("ppo.no_end", amount, -1e3..=1e3)?;
         }
+        field("ppo.ema", self.ema.unwrap_or(0.0), 0.0..=1.0 - 1e-9)?;
         field("ppo.pretraining_coefficient", self.pretraining_coefficient, 0.0..=1e3)?;
         field("ppo.pretraining_rows", self.pretraining_rows, 1..=1 << 16)?;
+        field("ppo.meter_every", self.meter_every, 0..=STEPS_MAX)?;
+        field("ppo.meter_answers", self.meter_answers, 1..=EPISODES_MAX)?;
+        if self.stop_at_peak && self.meter_every == 0 {
+            let expected = "false without `meter_every`";
+            return Err(Error::field("ppo.stop_at_peak", self.stop_at_peak, expected));
+        }
         field("ppo.checkpoint_every", self.checkpoint_every, 1..=STEPS_MAX)?;
         field("ppo.keep", self.keep, artifacts::checkpoints::KEEP_MIN..=1_000)?;
         self.lora.as_ref().map_or(Ok(()), |lora| lora.check("ppo"))

@@ -2,6 +2,7 @@
 //! and all of it again.
 
 mod gate;
+mod goodhart;
 mod label;
 mod pairs;
 mod win_rate;
@@ -21,6 +22,7 @@ use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
 use training::{Ended, RunFolder};
 
+pub(super) use self::goodhart::{GoodhartOptions, goodhart};
 pub(super) use self::win_rate::{WinRateOptions, win_rate};
 
 use self::gate::Gate;
@@ -31,6 +33,7 @@ use super::stage::{self, StageArguments, Work};
 use super::{Exit, Failure, Session, locate, models, reward, story};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
+use crate::locale::Language;
 
 /// What to go through.
 #[derive(Debug, Args)]
@@ -82,6 +85,7 @@ struct Table<'a> {
     engine: EngineOptions,
     interrupt: &'a Interrupt,
     doctor: DoctorArgument,
+    language: Language,
 }
 
 /// Goes through the rounds that are left.
@@ -108,6 +112,7 @@ pub(super) fn run(session: &mut Session, options: &RoundsOptions) -> Result<(), 
         engine: people::engine(&options.stage.device),
         interrupt: &work.interrupt,
         doctor: options.doctor,
+        language: options.stage.language,
     };
     let mut rounds = Vec::new();
     for number in 1..=options.n.get() {
@@ -151,6 +156,7 @@ impl Table<'_> {
         // What was decided is kept before it is done: a round that ends between the two goes on here.
         gate.write(&folder)?;
         self.promote(&gate)?;
+        ppo::report(session, self.ground, (number, Some(gate.win_rates())), self.language)?;
         Ok(gate)
     }
 

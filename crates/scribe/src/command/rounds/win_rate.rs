@@ -14,6 +14,7 @@ use super::super::progress::Progress;
 use super::super::{Failure, Session};
 use super::Table;
 use super::pairs::{PART, Pair, Pairs};
+use crate::locale::Language;
 
 /// Pairs are drawn apart from those of any gate.
 const SEED: u64 = 0x77_69_6e_73;
@@ -77,6 +78,7 @@ pub(in super::super) fn win_rate(
         engine: people::engine(&options.people.device),
         interrupt: &interrupt,
         doctor: DoctorArgument::default(),
+        language: Language::default(),
     };
     let old = options.old.clone().unwrap_or_else(|| ground.base.clone());
     let new = options.new.clone().map_or_else(|| table.served(), Ok)?;

@@ -1,6 +1,6 @@
 //! What the stages of training have in common: sources, the loop with its display, how it ends.
 
-mod records;
+pub(super) mod records;
 pub(super) mod report;
 mod show;
 

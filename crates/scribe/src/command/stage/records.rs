@@ -8,8 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use artifacts::disk::RealDisk;
 use artifacts::folder;
 use serde::Serialize;
-use training::Trainer;
-use training::metrics::StepMetrics;
 
 use super::super::Failure;
 use crate::run_state::{
@@ -19,7 +17,7 @@ use crate::tensorboard::EventFile;
 
 /// The files of a stage. Once they are open, a run does not end because they cannot be written.
 #[derive(Debug)]
-pub(super) struct Records {
+pub(in crate::command) struct Records {
     timing: File,
     messages: File,
     /// None where the stage is at its end, the file could not be begun, or a record is torn: what
@@ -28,46 +26,45 @@ pub(super) struct Records {
     step_tokens: u64,
 }
 
+/// A number that is told of a step, by the name under which it is drawn.
+pub(in crate::command) type Scalar = (&'static str, f64);
+
 impl Records {
-    /// Opens the files of a stage, and says how long it is.
-    pub(super) fn open(trainer: &Trainer) -> Result<Self, Failure> {
-        let (path, step_tokens) = (trainer.folder(), trainer.step_tokens());
-        let facts = StageFacts { steps: trainer.steps(), step_tokens };
-        folder::land_bytes(&RealDisk, &path.join(STAGE_FILE), &serde_json::to_vec(&facts)?)?;
-        // A stage at its end has nothing more to tell.
-        let goes_on = trainer.steps_done() < trainer.steps();
+    /// Opens the files of a stage, and says how long it is. One at its end has nothing more to tell.
+    pub(in crate::command) fn open(
+        path: &Path,
+        facts: StageFacts,
+        goes_on: bool,
+    ) -> Result<Self, Failure> {
+        write_facts(path, facts)?;
         Ok(Self {
             timing: append(path, TIMING_FILE)?,
             messages: append(path, MESSAGES_FILE)?,
             events: goes_on.then(|| EventFile::create(path, now()).ok()).flatten(),
-            step_tokens,
+            step_tokens: facts.step_tokens,
         })
     }
 
-    /// Keeps what was told of a step, and how long it took.
-    pub(super) fn step(&mut self, metrics: &StepMetrics, seconds: f64) {
-        write_line(&mut self.timing, &Timing { step: metrics.step, seconds });
-        let speed = figure(self.step_tokens) / seconds.max(f64::MIN_POSITIVE);
-        let mut scalars = vec![
-            ("loss", metrics.loss),
-            ("learning_rate", metrics.rate),
-            ("gradient_norm", metrics.gradient_norm),
-            ("tokens_per_second", speed),
-        ];
-        if let Some(seen) = metrics.validation {
-            scalars.push(("held_out/loss", seen.loss));
-            scalars.push(("held_out/bits_per_byte", seen.bits_per_byte));
-        }
-        self.event(|file| file.scalars(now(), metrics.step, &scalars));
+    /// Keeps what was told of a step, and how long it took; `speed` names tokens, or answers, a second.
+    pub(in crate::command) fn step(
+        &mut self,
+        step: u64,
+        seconds: f64,
+        speed: &'static str,
+        mut scalars: Vec<Scalar>,
+    ) {
+        write_line(&mut self.timing, &Timing { step, seconds });
+        scalars.push((speed, figure(self.step_tokens) / seconds.max(f64::MIN_POSITIVE)));
+        self.event(|file| file.scalars(now(), step, &scalars));
     }
 
     /// Keeps that the stage goes on after a step.
-    pub(super) fn resumed(&mut self, step: u64) {
+    pub(in crate::command) fn resumed(&mut self, step: u64) {
         self.event(|file| file.resume(now(), step));
     }
 
     /// Keeps what was said after a step.
-    pub(super) fn message(&mut self, step: u64, text: String) {
+    pub(in crate::command) fn message(&mut self, step: u64, text: String) {
         write_line(&mut self.messages, &Message { step, text });
     }
 
@@ -75,6 +72,12 @@ impl Records {
         let written = |mut file| write(&mut file).is_ok().then_some(file);
         self.events = self.events.take().and_then(written);
     }
+}
+
+/// Keeps how long a stage is.
+pub(in crate::command) fn write_facts(folder: &Path, facts: StageFacts) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(&facts)?;
+    Ok(folder::land_bytes(&RealDisk, &folder.join(STAGE_FILE), &bytes)?)
 }
 
 fn append(folder: &Path, name: &str) -> io::Result<File> {

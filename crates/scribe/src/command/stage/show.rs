@@ -9,7 +9,8 @@ use training::{Event, Observer, Trainer};
 use super::super::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::progress::Progress;
-use super::records::Records;
+use super::records::{Records, Scalar};
+use crate::run_state::StageFacts;
 use crate::terminal::Terminal;
 
 /// Shows a run and listens for Ctrl-C.
@@ -34,6 +35,8 @@ impl<'a> Show<'a> {
         trainer: &Trainer,
         interrupt: &'a Interrupt,
     ) -> Result<Self, Failure> {
+        let facts = StageFacts { steps: trainer.steps(), step_tokens: trainer.step_tokens() };
+        let goes_on = trainer.steps_done() < trainer.steps();
         Ok(Self {
             label,
             progress: Progress::new(terminal),
@@ -42,7 +45,7 @@ impl<'a> Show<'a> {
             steps: trainer.steps(),
             begun: false,
             step_begun: Instant::now(),
-            records: Records::open(trainer)?,
+            records: Records::open(trainer.folder(), facts, goes_on)?,
             validation: None,
         })
     }
@@ -59,7 +62,7 @@ impl<'a> Show<'a> {
         self.begin(metrics.step - 1);
         let seconds = self.step_begun.elapsed().as_secs_f64();
         self.step_begun = Instant::now();
-        self.records.step(metrics, seconds);
+        self.records.step(metrics.step, seconds, "tokens_per_second", scalars(metrics));
         self.validation = metrics.validation.or(self.validation);
         let held_out = self
             .validation
@@ -94,6 +97,20 @@ impl<'a> Show<'a> {
         self.records.resumed(step);
         self.step_begun = Instant::now();
     }
+}
+
+/// What is drawn of a step.
+fn scalars(metrics: &StepMetrics) -> Vec<Scalar> {
+    let mut scalars = vec![
+        ("loss", metrics.loss),
+        ("learning_rate", metrics.rate),
+        ("gradient_norm", metrics.gradient_norm),
+    ];
+    if let Some(seen) = metrics.validation {
+        scalars.push(("held_out/loss", seen.loss));
+        scalars.push(("held_out/bits_per_byte", seen.bits_per_byte));
+    }
+    scalars
 }
 
 impl Observer for Show<'_> {

@@ -8,11 +8,10 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LegendPosition, Paragraph};
-use training::metrics::StepMetrics;
 
 use super::ago;
 use crate::plot::thinned;
-use crate::run_state::{RunState, figure, time_for_people};
+use crate::run_state::{Message, StageState, StepLine, figure};
 
 /// Terminals smaller than this show the loss alone.
 const WIDTH_OF_ALL: u16 = 72;
@@ -21,27 +20,72 @@ const HEIGHT_OF_ALL: u16 = 18;
 const MESSAGES: u16 = 3;
 
 /// A curve of the run.
-struct Curve {
+pub(super) struct Curve {
     name: &'static str,
     color: Color,
     points: Vec<(f64, f64)>,
 }
 
 impl Curve {
-    fn of(
-        state: &RunState,
+    pub(super) fn of<L: StepLine>(
+        steps: &[L],
         name: &'static str,
         color: Color,
-        number: fn(&StepMetrics) -> Option<f64>,
+        number: fn(&L) -> Option<f64>,
     ) -> Self {
-        let point = |metrics: &StepMetrics| Some((figure(metrics.step), number(metrics)?));
-        let points = state.steps.iter().filter_map(point).filter(|(_, y)| y.is_finite());
+        let point = |metrics: &L| Some((figure(metrics.step()), number(metrics)?));
+        let points = steps.iter().filter_map(point).filter(|(_, y)| y.is_finite());
         Self { name, color, points: thinned(&points.collect::<Vec<_>>()) }
+    }
+
+    /// Whether there is nothing to draw.
+    pub(super) fn is_empty(&self) -> bool {
+        self.points.is_empty()
     }
 }
 
-/// Draws the run on the whole screen; `quiet` is the time since its last step.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &RunState, quiet: Option<Duration>) {
+/// Some curves under a title.
+#[derive(Default)]
+pub(super) struct Picture {
+    pub(super) title: &'static str,
+    pub(super) curves: Vec<Curve>,
+}
+
+/// What is on the screen.
+pub(super) struct Shown<'a> {
+    pub(super) name: String,
+    pub(super) step: u64,
+    pub(super) steps: u64,
+    /// When the last step was.
+    pub(super) when: String,
+    /// The first one is drawn large, and alone where there is little room.
+    pub(super) pictures: [Picture; 3],
+    pub(super) figures: Vec<String>,
+    pub(super) messages: &'a [Message],
+}
+
+impl<'a> Shown<'a> {
+    /// What is the same of every stage; `quiet` is the time since its last step.
+    pub(super) fn of<L: StepLine>(state: &'a StageState<L>, quiet: Option<Duration>) -> Self {
+        let when = match quiet {
+            _ if state.is_finished() => "finished".to_owned(),
+            Some(time) => format!("last step {}", ago(time)),
+            None => "not begun".to_owned(),
+        };
+        Self {
+            name: state.name(),
+            step: state.step(),
+            steps: state.facts.steps,
+            when,
+            pictures: Default::default(),
+            figures: Vec::new(),
+            messages: &state.messages,
+        }
+    }
+}
+
+/// Draws a stage on the whole screen.
+pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     let area = frame.area();
     let all = area.width >= WIDTH_OF_ALL && area.height >= HEIGHT_OF_ALL;
     let messages = if all { MESSAGES } else { 0 };
@@ -52,60 +96,37 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &RunState, quiet: Option<Durati
         Constraint::Length(messages),
     ];
     let [head, curves, figures, talk] = Layout::vertical(rows).areas(area);
-    frame.render_widget(title(state, quiet), head);
-    draw_curves(frame, curves, state, all);
-    frame.render_widget(figures_line(state), figures);
-    let last = state.messages.iter().rev().take(messages.into()).rev();
+    frame.render_widget(title(shown), head);
+    draw_pictures(frame, curves, &shown.pictures, all);
+    frame.render_widget(Line::from(format!(" {}", shown.figures.join(" · "))).bold(), figures);
+    let last = shown.messages.iter().rev().take(messages.into()).rev();
     let lines: Vec<Line<'_>> = last
         .map(|message| Line::from(format!(" step {}: {}", message.step, message.text)).dim())
         .collect();
     frame.render_widget(Paragraph::new(lines), talk);
 }
 
-fn title(state: &RunState, quiet: Option<Duration>) -> Line<'static> {
-    let (step, steps) = (state.step(), state.facts.steps);
-    let percent = step * 100 / steps.max(1);
-    let when = match quiet {
-        _ if state.is_finished() => "finished".to_owned(),
-        Some(time) => format!("last step {}", ago(time)),
-        None => "not begun".to_owned(),
-    };
+fn title(shown: &Shown<'_>) -> Line<'static> {
+    let Shown { name, step, steps, when, .. } = shown;
+    let percent = step * 100 / (*steps).max(1);
     Line::from(vec![
-        Span::from(format!(" {} ", state.name())).bold(),
+        Span::from(format!(" {name} ")).bold(),
         Span::from(format!("step {step} of {steps} ({percent} %), {when}")),
         Span::from("   q leaves").dim(),
     ])
 }
 
-fn figures_line(state: &RunState) -> Line<'static> {
-    let (last, held_out) = (state.steps.last(), state.held_out());
-    let figures = [
-        last.map(|last| format!("loss {:.3}", last.loss)),
-        held_out.map(|seen| format!("held out {:.3}", seen.loss)),
-        held_out.map(|seen| format!("{:.3} bits/byte", seen.bits_per_byte)),
-        state.recent_speed().map(|speed| format!("{speed:.0} tokens/s")),
-        state.seconds_left().map(|left| format!("{} left", time_for_people(left))),
-    ];
-    let known: Vec<String> = figures.into_iter().flatten().collect();
-    Line::from(format!(" {}", known.join(" · "))).bold()
-}
-
-fn draw_curves(frame: &mut Frame<'_>, area: Rect, state: &RunState, all: bool) {
-    let loss = [
-        Curve::of(state, "learned", Color::Cyan, |metrics| Some(metrics.loss)),
-        Curve::of(state, "held out", Color::Yellow, |metrics| Some(metrics.validation?.loss)),
-    ];
+fn draw_pictures(frame: &mut Frame<'_>, area: Rect, pictures: &[Picture; 3], all: bool) {
+    let [large, upper, lower] = pictures;
     if !all {
-        return draw_chart(frame, area, "loss", &loss);
+        return draw_chart(frame, area, large.title, &large.curves);
     }
     let sides = [Constraint::Percentage(60), Constraint::Fill(1)];
     let [left, right] = Layout::horizontal(sides).areas(area);
-    let [upper, lower] = Layout::vertical([Constraint::Fill(1); 2]).areas(right);
-    draw_chart(frame, left, "loss", &loss);
-    let rate = Curve::of(state, "", Color::Green, |metrics| Some(metrics.rate));
-    draw_chart(frame, upper, "learning rate", &[rate]);
-    let norm = Curve::of(state, "", Color::Magenta, |metrics| Some(metrics.gradient_norm));
-    draw_chart(frame, lower, "gradient norm", &[norm]);
+    let [above, below] = Layout::vertical([Constraint::Fill(1); 2]).areas(right);
+    draw_chart(frame, left, large.title, &large.curves);
+    draw_chart(frame, above, upper.title, &upper.curves);
+    draw_chart(frame, below, lower.title, &lower.curves);
 }
 
 fn draw_chart(frame: &mut Frame<'_>, area: Rect, title: &'static str, curves: &[Curve]) {
@@ -158,6 +179,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
+    use super::super::text;
     use super::*;
     use crate::run_state::tests::run_of;
 
@@ -166,7 +188,7 @@ mod tests {
         let (_folder, state) = run_of(steps);
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let quiet = (steps > 0).then(|| Duration::from_secs(3));
-        terminal.draw(|frame| draw(frame, &state, quiet)).unwrap();
+        terminal.draw(|frame| draw(frame, &text::shown(&state, quiet))).unwrap();
         terminal.backend().to_string()
     }
 

@@ -31,6 +31,9 @@ learning_rate = 1e-3
 kl_target = 2
 pretraining_coefficient = 1
 pretraining_rows = 2
+ema = 0.9
+meter_every = 3
+meter_answers = 12
 checkpoint_every = 2
 precision = "f32"
 [rounds]
@@ -104,7 +107,23 @@ fn rounds_end_with_a_verdict_of_the_gate_and_are_gone_through_once() {
         let drift = first["kl_per_episode"].as_f64().unwrap();
         // Where the policy begins as the reference, it has not drifted yet.
         assert!(round == "round-2" || drift == 0.0, "{first}");
+        assert!(first["reference"]["gold"].is_f64(), "{first}");
+        let read = metrics.lines().filter(|line| line.contains("\"meter\"")).count();
+        assert_eq!(read, 2, "after steps 3 and 6: {metrics}");
+        let page = fs::read_to_string(folder.join("7-ppo").join(round).join("report.html"));
+        let page = page.unwrap();
+        for expected in ["judge", "Pairs won at the gate", "Tokens of an answer", "In bold"] {
+            assert!(page.contains(expected), "{expected}: {page}");
+        }
+        assert!(page.matches("<svg ").count() >= 10, "{page}");
+        let events = fs::read_dir(folder.join("7-ppo").join(round)).unwrap();
+        let names = events.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.into_iter().any(|name| name.starts_with("events.out.tfevents.")));
     }
+    let watched = Ran::from(story.scribe.command(&["watch", "run", "--json"]).output().unwrap());
+    let watched: Value = serde_json::from_str(&watched.out).unwrap();
+    assert_eq!(watched["schema"], "scribe.watch-ppo/1");
+    assert!(watched["finished"] == true && watched["last"]["meter"]["gold"].is_f64(), "{watched}");
     assert!(ran.out.contains("ROUND") && ran.out.contains("GATE"), "{}", ran.out);
     let again = Ran::from(rounds(story, "2").arg("--json").output().unwrap());
     assert_eq!(again.code, 0, "{}", again.err);

@@ -2,6 +2,7 @@
 //! bytes.
 
 mod health;
+mod meter;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,11 @@ use model::trainable::{ScalarHead, Trainable};
 use serde::{Deserialize, Serialize};
 
 use self::health::Health;
+use super::goodhart::{Curve, Meter};
 use super::{
     KlController, Ppo, PpoMetrics, PpoOptions, Pretraining, Reference, RolloutOptions, ValueModel,
 };
+use crate::average::MovingAverage;
 use crate::checkpoint::read_json;
 use crate::metrics::MetricsLog;
 use crate::network::{Network, StateFiles};
@@ -41,6 +44,8 @@ const VERSION: u32 = 1;
 const PRETRAINING_TOKENS_MAX: usize = 512;
 /// The weights of a value model of its own.
 const VALUES_FILE: &str = "values.safetensors";
+/// The policy's weights as they learn, where averages of them are the policy.
+const LEARNING_FILE: &str = "learning.safetensors";
 /// The state of what learns, beside the policy's weights.
 const POLICY_STATE: StateFiles = StateFiles {
     optimizer: "optimizer.safetensors",
@@ -77,6 +82,8 @@ pub struct PpoStage {
     pub corpus: Option<PathBuf>,
     /// What is asked, in tokens.
     pub prompts: Vec<Vec<u32>>,
+    /// What the meter asks, in tokens: prompts that nobody learns from.
+    pub meter_prompts: Vec<Vec<u32>>,
     /// Tokens that end a completion.
     pub stop_tokens: Vec<u32>,
     /// Sequences that are decoded at once; changes no result.
@@ -117,6 +124,8 @@ pub struct PpoTrainer {
     stage: PpoStage,
     ppo: Ppo,
     scorer: Ensemble,
+    meter: Option<Meter>,
+    curve: Curve,
     checkpoints: Checkpoints<RealDisk>,
     metrics: MetricsLog,
     identity: Digest,
@@ -151,6 +160,10 @@ impl PpoTrainer {
         let identity = stage.identity()?;
         let progress = from.map(|path| read_progress(path, identity)).transpose()?;
         let mut ppo = stage.ppo(device, from)?;
+        if let Some(decay) = stage.recipe.ema {
+            // What a checkpoint has as the policy is the average.
+            ppo.policy.average = Some(MovingAverage::new(&ppo.policy.trunk, decay));
+        }
         if let (Some(path), Some(progress)) = (from, &progress) {
             read_state(&mut ppo, path, progress)?;
         }
@@ -162,6 +175,9 @@ impl PpoTrainer {
         Ok(Self {
             metrics: MetricsLog::open(&stage.folder, bytes, step)?,
             health: Health::open(&stage)?,
+            meter: stage.meter()?,
+            // After the lines were cut to the checkpoint.
+            curve: stage.curve(step)?,
             saved: latest.as_ref().map(|latest| latest.step),
             damage: latest.map(|latest| latest.damage).unwrap_or_default(),
             skipped: 0,
@@ -174,22 +190,27 @@ impl PpoTrainer {
         })
     }
 
-    /// Takes all steps that are left.
+    /// Takes all steps that are left, or those up to the peak where the recipe wants that.
     ///
     /// # Errors
     ///
-    /// As [`Ppo::step`]. What was saved stays.
+    /// As [`Ppo::step`]. What was saved stays. [`Error::Field`] where the stage is to end at the peak
+    /// and has no judge.
     pub fn run(&mut self, observer: &mut PpoObserver<'_>) -> Result<Ended, Error> {
+        self.check_judge()?;
         let mut wish = ControlFlow::Continue(());
         if let Some(step) = self.saved {
             wish = observer(PpoEvent::Resumed { step, damage: &self.damage });
         }
-        while self.ppo.steps < self.stage.recipe.steps && wish.is_continue() {
+        while !self.is_over() && wish.is_continue() {
+            let reference = self.read_reference()?;
             let prompts = self.stage.prompts_of(self.ppo.steps);
             let rate = self.stage.recipe.rate(self.ppo.steps);
             let stepped = self.ppo.step(&prompts, &mut self.scorer, rate);
-            let metrics = self.examine(stepped, observer)?;
+            let mut metrics = self.examine(stepped, observer)?;
             self.count_skipped(&metrics)?;
+            (metrics.reference, metrics.meter) = (reference, self.read_meter()?);
+            self.curve.hear(&metrics);
             wish = observer(PpoEvent::Step(&metrics));
             if let Err(error) = self.metrics.push(&metrics) {
                 let _ = observer(PpoEvent::NotSaved { step: metrics.step, error: &error });
@@ -204,7 +225,7 @@ impl PpoTrainer {
         if let Err(error) = self.leave_findings() {
             let _ = observer(PpoEvent::NotSaved { step: self.ppo.steps, error: &error });
         }
-        Ok(match self.ppo.steps >= self.stage.recipe.steps {
+        Ok(match self.is_over() {
             true => Ended::Finished,
             false => Ended::Stopped(self.ppo.steps),
         })
@@ -324,6 +345,7 @@ impl PpoStage {
             (&self.recipe, self.reward.combine, self.reward.precision, self.seed),
             (manifest(&self.base)?, manifest(&self.begin)?, rewards),
             (&self.prompts, &self.stop_tokens, text),
+            Some(&self.meter_prompts).filter(|_| self.recipe.meter_every > 0),
         );
         Ok(Digest::of(&serde_json::to_vec(&of).expect("numbers and texts can be written")))
     }
@@ -475,14 +497,17 @@ fn read_state(ppo: &mut Ppo, folder: &Path, progress: &Progress) -> Result<(), E
     if let (Some(text), Some(position)) = (&mut ppo.pretraining, &progress.position) {
         text.loader.seek(position)?;
     }
+    if ppo.policy.average.is_some() {
+        ppo.policy.read_trunk(&folder.join(LEARNING_FILE))?;
+    }
     ppo.policy.read_state(folder, &POLICY_STATE, progress.policy_updates)?;
     let ValueModel::Own(network) = &mut ppo.value_model else { return Ok(()) };
     network.read_trunk(&folder.join(VALUES_FILE))?;
     network.read_state(folder, &VALUE_STATE, progress.value_updates)
 }
 
-fn write_state(ppo: &Ppo, folder: &mut NewFolder<'_>) -> Result<(), Error> {
-    ppo.policy.trunk.write(folder)?;
+fn write_state(ppo: &mut Ppo, folder: &mut NewFolder<'_>) -> Result<(), Error> {
+    ppo.policy.write_kept(folder, LEARNING_FILE)?;
     ppo.policy.write_state(folder, &POLICY_STATE)?;
     let ValueModel::Own(network) = &ppo.value_model else { return Ok(()) };
     network.write_trunk(folder, VALUES_FILE)?;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Experience;
 use crate::network::Updated;
 use crate::per_token::count;
+use crate::ppo::goodhart::Reading;
 use crate::ppo::objective::{PolicyToken, SampledToken, ValueToken};
 use model::StopReason;
 
@@ -64,6 +65,12 @@ pub struct PpoMetrics {
     pub pretraining_loss: f64,
     /// The learning rate.
     pub rate: f64,
+    /// What was read off the reference, before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reading>,
+    /// What was read off the policy after this step, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Reading>,
     /// Updates that were left out because gradients were not finite.
     #[serde(default, skip_serializing_if = "is_none")]
     pub skipped: u64,

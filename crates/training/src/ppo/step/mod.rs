@@ -4,6 +4,7 @@ mod experience;
 mod improve;
 mod metrics;
 mod pretraining;
+mod reading;
 #[cfg(test)]
 mod tests;
 

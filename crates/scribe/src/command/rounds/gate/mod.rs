@@ -85,6 +85,11 @@ impl Gate {
         Ok(folder::land_bytes(&RealDisk, &folder.join(FILE), &bytes)?)
     }
 
+    /// The shares of pairs that the new model won: of all, and of those of nearly one length.
+    pub(super) fn win_rates(&self) -> [f64; 2] {
+        [self.pairs.win_rate(), self.length_matched.win_rate()]
+    }
+
     /// As a row of a table.
     pub(super) fn row(&self, is_taken_back: bool) -> Vec<String> {
         let reasons: Vec<String> = self.judgment.reasons.iter().map(ToString::to_string).collect();

@@ -1,5 +1,7 @@
 //! `report.html`: a run on one page that needs nothing beside itself.
 
+pub(in crate::command) mod policy;
+
 use std::path::{Path, PathBuf};
 
 use artifacts::disk::RealDisk;
@@ -15,7 +17,7 @@ use training::{Recipe, RunFolder};
 use super::super::{Failure, Session};
 use crate::locale::Language;
 use crate::plot::{Mark, Plot, Scale, Series};
-use crate::run_state::{RunState, Sample, figure};
+use crate::run_state::{RunState, Sample, StepLine, figure};
 
 /// The file in the stage's folder.
 const REPORT_FILE: &str = "report.html";
@@ -271,8 +273,8 @@ fn plots(state: &RunState, language: Language) -> Vec<Picture> {
     pictures.filter(|picture| !picture.svg.is_empty()).collect()
 }
 
-fn points(steps: &[StepMetrics], number: fn(&StepMetrics) -> Option<f64>) -> Vec<(f64, f64)> {
-    let point = |metrics: &StepMetrics| Some((figure(metrics.step), number(metrics)?));
+fn points<L: StepLine>(steps: &[L], number: fn(&L) -> Option<f64>) -> Vec<(f64, f64)> {
+    let point = |metrics: &L| Some((figure(metrics.step()), number(metrics)?));
     steps.iter().filter_map(point).filter(|(_, y)| y.is_finite()).collect()
 }
 

@@ -122,7 +122,7 @@ fn colors_can_be_told_from_the_paper_in_light_and_dark() {
         (light.to_owned(), rest[..7].to_owned())
     };
     let paper = ["paper", "raised"].map(colors);
-    for name in ["ink", "soft", "first", "second"] {
+    for name in ["ink", "soft", "first", "second", "third", "fourth"] {
         let (light, dark) = colors(name);
         for (paper_light, paper_dark) in &paper {
             assert!(contrast(&light, paper_light) >= 4.5, "{name}, light");

@@ -1,6 +1,7 @@
 //! A stage that is stopped anywhere goes on with the same bytes, and refuses what does not fit.
 
 mod healthy;
+mod meter;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -87,6 +88,7 @@ impl Given {
             tokenizer: self.path("tokenizer"),
             corpus: Some(self.path("corpus")),
             prompts: prompts(),
+            meter_prompts: prompts().split_off(6),
             stop_tokens: vec![1],
             slots: 4,
             thorough: false,
@@ -115,9 +117,17 @@ fn recipe() -> PpoRecipe {
     }
 }
 
+/// A stage whose meter is judged.
+fn open(stage: PpoStage, threads: usize) -> PpoTrainer {
+    let judge = meter::Near::score_of(&stage, 1.0);
+    let mut trainer = PpoTrainer::open(stage, &device(threads)).unwrap();
+    trainer.set_judge(Box::new(judge));
+    trainer
+}
+
 /// Works until so many steps are taken.
 fn work(stage: PpoStage, threads: usize, until: u64) -> Ended {
-    let mut trainer = PpoTrainer::open(stage, &device(threads)).unwrap();
+    let mut trainer = open(stage, threads);
     let ended = trainer.run(&mut |event| match event {
         PpoEvent::Step(metrics) if metrics.step >= until => ControlFlow::Break(()),
         PpoEvent::NotSaved { error, .. } => panic!("{error}"),
@@ -148,7 +158,15 @@ fn a_stage_that_is_stopped_goes_on_with_the_same_bytes() {
     let lora = LoraRecipe { rank: 2, alpha: None, targets: Target::ALL.to_vec() };
     let with_text = PpoRecipe { pretraining_coefficient: 0.5, pretraining_rows: 3, ..recipe() };
     let on_trunk = PpoRecipe { values: ValueKind::Trunk, lora: Some(lora), ..recipe() };
-    for (kind, recipe) in [("own", recipe()), ("text", with_text), ("trunk", on_trunk)] {
+    let averaged = PpoRecipe { ema: Some(0.9), ..recipe() };
+    let kinds = [
+        ("own", recipe()),
+        ("text", with_text),
+        ("trunk", on_trunk.clone()),
+        ("average", averaged),
+        ("trunk-average", PpoRecipe { ema: Some(0.9), meter_every: 2, ..on_trunk }),
+    ];
+    for (kind, recipe) in kinds {
         let whole = given.stage(&format!("{kind}-whole"), recipe.clone());
         let folder = whole.folder.clone();
         assert_eq!(work(whole, 1, u64::MAX), Ended::Finished);
@@ -158,6 +176,9 @@ fn a_stage_that_is_stopped_goes_on_with_the_same_bytes() {
         let text = lines.iter().all(|line| line.pretraining_loss > 0.0);
         assert_eq!(text, kind == "text", "the text beside has a loss");
         assert!(lines[0].kl_coefficient > lines[4].kl_coefficient, "the price falls to its target");
+        let read = lines.iter().filter(|line| line.meter.is_some()).map(|line| line.step);
+        let expected_reads = if kind == "trunk-average" { vec![2, 4, 5] } else { vec![] };
+        assert_eq!(read.collect::<Vec<_>>(), expected_reads);
         for stop in 1..5 {
             let stage = given.stage(&format!("{kind}-{stop}"), recipe.clone());
             assert_eq!(work(stage.clone(), 2, stop), Ended::Stopped(stop));

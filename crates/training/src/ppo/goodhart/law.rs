@@ -1,12 +1,6 @@
-//! Where more drift begins to make completions worse: what a judge who was not optimized against says
-//! along the way.
+//! How a judge's score goes with the distance from the reference: two laws, and what fits them.
 //!
-//! A reward model is only like the people whose rankings it learned. The more a policy is pushed
-//! toward its scores, the more of what is gained is what the model got wrong. The judge's score rises
-//! with the distance from the reference, and falls past a peak.
-//!
-//! Source: Gao, Schulman and Hilton 2022, "Scaling laws for reward model overoptimization",
-//! arXiv:2210.10760.
+//! Source: Gao, Schulman and Hilton 2022, arXiv:2210.10760, section 3.2.
 
 /// How the judge's score goes with the distance `d = sqrt(KL(policy ‖ reference))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,22 +96,6 @@ impl Fit {
     }
 }
 
-/// KL(best of `completions` ‖ one of them), in nats: `log n - (n - 1) / n`, an upper bound that is
-/// exact where no two completions are equal.
-///
-/// # Panics
-///
-/// Panics if there is no completion.
-///
-/// Source: Stiennon et al. 2020, arXiv:2009.01325, appendix G.3; that it is a bound: Beirami et al.
-/// 2024, arXiv:2401.01879.
-#[must_use]
-pub fn best_of_kl(completions: u32) -> f64 {
-    assert!(completions > 0, "the best of nothing");
-    let count = f64::from(completions);
-    engine::log(count) - (count - 1.0) / count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +146,5 @@ mod tests {
             assert_eq!(Fit { law: Law::Learned, alpha, beta }.peak(), None, "{alpha} {beta}");
         }
         assert_eq!(Fit { law: Law::BestOf, alpha: -1.0, beta: 0.5 }.peak(), None);
-    }
-
-    #[test]
-    fn the_best_of_one_has_not_moved() {
-        assert!(best_of_kl(1).abs() < 1e-300);
-        assert!((best_of_kl(2) - (2.0_f64.ln() - 0.5)).abs() < 1e-15);
-        assert!((best_of_kl(64) - 3.174_508_083_359_671).abs() < 1e-12);
     }
 }

@@ -1,20 +1,27 @@
 //! `scribe ppo`: a model learns from its reward model.
 
-use std::ops::ControlFlow;
+pub(super) mod judge;
+mod samples;
+mod show;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use engine::Device;
 use serde::Serialize;
+use tokenizer::Conversation;
 use training::ppo::doctor::{Finding, Findings};
-use training::ppo::{PpoEvent, PpoMetrics, PpoStage, PpoTrainer};
+use training::ppo::goodhart::Curve;
+use training::ppo::{PpoMetrics, PpoStage, PpoTrainer};
 use training::recipe::{PpoRecipe, RewardRecipe};
 use training::{Ended, RunFolder};
 
+use self::show::Show;
 use super::interrupt::Interrupt;
-use super::people::{Ground, PeopleArguments, RoundArgument, slots};
-use super::progress::Progress;
+use super::people::{Ground, PagesArgument, PeopleArguments, RoundArgument, slots};
+use super::stage::report::policy::{self, PolicySubject};
 use super::{Exit, Failure, Session};
+use crate::locale::Language;
 
 /// What to learn from, and where.
 #[derive(Debug, Args)]
@@ -33,6 +40,9 @@ pub struct PpoOptions {
 
     #[command(flatten)]
     doctor: DoctorArgument,
+
+    #[command(flatten)]
+    pages: PagesArgument,
 }
 
 /// How closely each step is looked at.
@@ -76,6 +86,7 @@ pub(super) fn run(session: &mut Session, options: &PpoOptions) -> Result<(), Fai
     let begin = ground.begin(number)?;
     let round = Round { number, begin: &begin, doctor: options.doctor };
     let learned = make(session, &device, &ground, round, &interrupt)?;
+    report(session, &ground, (number, None), options.pages.language)?;
     tell(session, &learned)?;
     ended(session, &learned, &command)
 }
@@ -111,12 +122,33 @@ pub(super) fn make(
     let stage = stage_of(session, ground, round)?;
     let folder = stage.folder.clone();
     let mut trainer = PpoTrainer::open(stage, device)?;
+    if let Some(judge) = judge::of(ground) {
+        trainer.set_judge(judge);
+    }
     interrupt.set_saves(true);
-    let episodes = ground.recipe.ppo()?.episodes as u64;
-    let ended = learn(session, &mut trainer, interrupt, episodes)?;
+    let answers = ground.recipe.ppo()?.episodes as u64;
+    let show = Show::new(&mut session.terminal, &trainer, answers, interrupt)?;
+    let ended = show.follow(&mut trainer)?;
     interrupt.set_saves(ended != Ended::Finished);
     let (model, steps) = (trainer.newest_checkpoint(), trainer.steps_saved());
+    drop(trainer);
+    if let (Ended::Finished, Some(model)) = (ended, &model) {
+        samples::write(session, ground, (model, &folder), device)?;
+    }
     Ok(Learned { ended, model, steps, folder })
+}
+
+/// Writes the page of a round, with the shares of pairs that it won at the gate, once that is known.
+pub(super) fn report(
+    session: &mut Session,
+    ground: &Ground,
+    (round, win_rates): (usize, Option<[f64; 2]>),
+    language: Language,
+) -> Result<(), Failure> {
+    let recipe = ground.recipe.ppo()?;
+    let subject = PolicySubject { folder: ground.run.ppo(round), round, recipe, win_rates };
+    policy::tell(session, &subject, language);
+    Ok(())
 }
 
 /// How a command ends with a round of PPO.
@@ -140,7 +172,7 @@ fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<
     let recipe = ground.recipe.ppo()?.clone();
     let reward = ground.recipe.reward()?.clone();
     let reward_models = reward_models(&ground.run, round.number, &reward)?;
-    let prompts = prompts(session, ground, &recipe)?;
+    let (prompts, meter_prompts) = prompts(session, ground, &recipe)?;
     Ok(PpoStage {
         seed: ground.recipe.seed(),
         base: ground.base.clone(),
@@ -153,6 +185,7 @@ fn stage_of(session: &mut Session, ground: &Ground, round: Round<'_>) -> Result<
         tokenizer: ground.tokenizer_folder(),
         corpus: Some(ground.run.corpus()).filter(|corpus| corpus.exists()),
         prompts,
+        meter_prompts,
         stop_tokens: ground.stop_tokens(),
         slots: slots(),
         thorough: round.doctor.thorough,
@@ -179,23 +212,15 @@ fn reward_models(
     }
 }
 
-/// What the model is asked, in tokens.
+/// What the model is asked, in tokens: to learn from it, and to be measured on it.
 fn prompts(
     session: &mut Session,
     ground: &Ground,
     recipe: &PpoRecipe,
-) -> Result<Vec<Vec<u32>>, Failure> {
+) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>), Failure> {
     let found = ground.prompts(session)?;
-    let encoding = ground.encoding(recipe);
-    let (mut prompts, mut long) = (Vec::new(), 0_u64);
-    for conversation in &found.train {
-        let prompt = encoding.prompt(conversation)?;
-        encoding.examine(conversation, &prompt)?;
-        match prompt.len() + recipe.completion_tokens <= ground.context_tokens() {
-            true => prompts.push(prompt),
-            false => long += 1,
-        }
-    }
+    let (prompts, long) = in_tokens(ground, recipe, &found.train)?;
+    let (held_out, _) = in_tokens(ground, recipe, &found.validation)?;
     let terminal = &mut session.terminal;
     if long > 0 {
         terminal.warn(format_args!(
@@ -206,57 +231,26 @@ fn prompts(
         ));
     }
     terminal.note(format_args!("{} prompts", prompts.len()));
-    Ok(prompts)
+    Ok((prompts, held_out))
 }
 
-fn learn(
-    session: &mut Session,
-    trainer: &mut PpoTrainer,
-    interrupt: &Interrupt,
-    episodes: u64,
-) -> Result<Ended, Failure> {
-    let steps = trainer.steps();
-    let done = trainer.steps_done();
-    let mut progress = Progress::new(&mut session.terminal);
-    progress.begin_things("asking", "answers", done * episodes, steps * episodes);
-    let ended = trainer.run(&mut |event| {
-        hear(&mut progress, &event, steps, episodes);
-        match interrupt.is_wanted() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+/// Prompts that leave room for an answer, and how many do not.
+pub(super) fn in_tokens(
+    ground: &Ground,
+    recipe: &PpoRecipe,
+    conversations: &[Conversation],
+) -> Result<(Vec<Vec<u32>>, usize), Failure> {
+    let encoding = ground.encoding(recipe);
+    let mut prompts = Vec::new();
+    for conversation in conversations {
+        let prompt = encoding.prompt(conversation)?;
+        encoding.examine(conversation, &prompt)?;
+        if prompt.len() + recipe.completion_tokens <= ground.context_tokens() {
+            prompts.push(prompt);
         }
-    });
-    progress.end();
-    Ok(ended?)
-}
-
-fn hear(progress: &mut Progress<'_>, event: &PpoEvent<'_>, steps: u64, episodes: u64) {
-    match event {
-        PpoEvent::Step(metrics) => {
-            progress.relabel(format!(
-                "step {}/{steps}: score {:.2}, KL {:.2}, {:.0} tokens an answer",
-                metrics.step, metrics.score, metrics.kl_per_episode, metrics.completion_tokens
-            ));
-            progress.advance(metrics.step * episodes);
-            if metrics.skipped > 0 {
-                progress.warn(format_args!(
-                    "step {}: {} updates were left out, their gradients are not finite",
-                    metrics.step, metrics.skipped
-                ));
-            }
-        }
-        PpoEvent::Resumed { step, damage } => {
-            for error in *damage {
-                progress.warn(format_args!("{error}; an older checkpoint is used"));
-            }
-            progress.note(format_args!("going on after step {step}"));
-        }
-        PpoEvent::Warned { warning, .. } => progress.warn(warning),
-        PpoEvent::NotSaved { step, error } => {
-            progress.warn(format_args!("step {step} could not be saved: {error}"));
-        }
-        _ => {}
     }
+    let long = conversations.len() - prompts.len();
+    Ok((prompts, long))
 }
 
 /// Says what was learned.
@@ -284,6 +278,13 @@ pub(super) fn tell(session: &mut Session, learned: &Learned) -> Result<(), Failu
         match findings.len() {
             0 => terminal.note("the doctor found nothing wrong in any step"),
             signs => terminal.note(format_args!("the doctor found {signs} signs, told above")),
+        }
+        let curve = Curve::of(&lines);
+        if let Some(peak) = curve.fit().and_then(|fit| fit.peak()) {
+            terminal.note(format_args!(
+                "by the judge's readings, answers are best at {:.2} nats of drift",
+                peak * peak
+            ));
         }
         terminal.line(model.display())?;
     }
