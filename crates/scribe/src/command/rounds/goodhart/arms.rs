@@ -1,7 +1,7 @@
 //! One trial: few rankings, reward models that learned from them, and policies that follow these far.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use comparisons::{Candidate, Comparison, Judgment};
@@ -17,7 +17,9 @@ use training::candidates::Asked;
 use training::ppo::goodhart::{BestOf, Curve, Judge, doublings};
 use training::ppo::{PpoEvent, PpoStage, PpoTrainer, Scorer, collect};
 use training::recipe::{PpoRecipe, RewardRecipe};
-use training::reward::{Combine, EncodedComparisons, RewardModel, RewardReport, RewardStage};
+use training::reward::{
+    Combine, EncodedComparisons, Place, RewardModel, RewardReport, RewardStage,
+};
 
 use super::super::super::interrupt::Interrupt;
 use super::super::super::people::{Ground, make_folder, slots};
@@ -122,6 +124,7 @@ impl Trial<'_> {
             recipe,
             seed: self.seed,
             base: self.ground.base.clone(),
+            base_name: self.base_name(&folder.join("model-1")),
             tokenizer: self.ground.tokenizer_folder(),
             rollouts: self.ground.rollouts(self.ground.recipe.ppo()?),
             folder,
@@ -135,7 +138,13 @@ impl Trial<'_> {
     }
 
     fn reward_recipe(&self, models: usize, combine: Combine) -> Result<RewardRecipe, Failure> {
-        Ok(RewardRecipe { models, combine, ..self.ground.recipe.reward()?.clone() })
+        // What they are to be better than is not measured.
+        Ok(RewardRecipe { models, combine, dpo: None, ..self.ground.recipe.reward()?.clone() })
+    }
+
+    /// How an adapter in some folder of the trial names what it lies beside.
+    fn base_name(&self, folder: &Path) -> String {
+        self.ground.run.name_from(folder, &self.ground.base)
     }
 
     /// Answers of the reference to some prompts, ranked with the doubts of the recipe.
@@ -180,7 +189,8 @@ impl Trial<'_> {
         let found = collect(Arc::clone(reference), &asked, &rollouts, (self.seed, 0))?.rollouts;
         let precision = self.ground.recipe.reward()?.precision.of_products();
         let path = self.folder.join("reward/model-1");
-        let scores = RewardModel::read(self.device, &path, precision)?.score(&found)?;
+        let place = Place { folder: &path, base: &self.ground.base };
+        let scores = RewardModel::read(self.device, place, precision)?.score(&found)?;
         let scores: Vec<_> = scores.into_iter().zip(judge.judge(&found)).collect();
         let of_prompts: Vec<Vec<_>> = scores.chunks(BEST_COMPLETIONS).map(<[_]>::to_vec).collect();
         Ok(doublings(&of_prompts))
@@ -194,6 +204,7 @@ impl Trial<'_> {
         meter_prompts: Vec<Vec<u32>>,
     ) -> Result<PpoStage, Failure> {
         let recipe = self.ground.recipe.ppo()?.clone();
+        let folder = self.folder.join(arm.folder);
         let models = (1..=arm.models).map(|model| format!("reward/model-{model}"));
         Ok(PpoStage {
             recipe: PpoRecipe { stop_at_peak: false, ..recipe },
@@ -201,7 +212,7 @@ impl Trial<'_> {
             seed: self.seed,
             base: self.ground.base.clone(),
             begin: self.ground.base.clone(),
-            base_name: self.ground.base_name.clone(),
+            base_name: self.base_name(&folder.join("checkpoints/step")),
             reward_models: models.map(|model| self.folder.join(model)).collect(),
             tokenizer: self.ground.tokenizer_folder(),
             corpus: Some(self.ground.run.corpus()).filter(|corpus| corpus.exists()),
@@ -209,7 +220,8 @@ impl Trial<'_> {
             meter_prompts,
             stop_tokens: self.ground.stop_tokens(),
             slots: slots(),
-            folder: self.folder.join(arm.folder),
+            thorough: false,
+            folder,
         })
     }
 

@@ -71,7 +71,7 @@ pub(in super::super) fn goodhart(
     options: &GoodhartOptions,
 ) -> Result<(), Failure> {
     let device = Device::cpu(&options.people.device.options())?;
-    let ground = Ground::open(&options.people, &device)?;
+    let ground = Ground::open(session, &options.people, &device)?;
     let command = format!(
         "scribe eval goodhart {} --run {} --seeds {} --first-seed {}",
         options.people.recipe.display(),

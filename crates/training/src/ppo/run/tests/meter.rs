@@ -15,8 +15,9 @@ pub(super) struct Near {
 impl Near {
     pub(super) fn score_of(stage: &PpoStage, best: f64) -> Self {
         let precision = stage.reward.precision.of_products();
-        let model = RewardModel::read(&device(1), &stage.reward_models[0], precision).unwrap();
-        Self { model, best }
+        let model =
+            RewardModel::read(&device(1), stage.place_of(&stage.reward_models[0]), precision);
+        Self { model: model.unwrap(), best }
     }
 }
 
