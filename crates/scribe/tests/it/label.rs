@@ -219,10 +219,10 @@ async fn what_cannot_be_is_refused_and_nothing_kept() {
     ] {
         let (found, told) = run.status("/label/answer", &body).await;
         let shown = body.to_string();
-        assert_eq!(found.as_u16(), status, "{:.200}: {told}", shown);
+        assert_eq!(found.as_u16(), status, "{shown:.200}: {told}");
         let message = told["error"]["message"].as_str().unwrap();
         assert!(message.ends_with('.'), "{message}");
-        assert!(param.is_empty() || told["error"]["param"] == param, "{:.200}: {told}", shown);
+        assert!(param.is_empty() || told["error"]["param"] == param, "{shown:.200}: {told}");
     }
     let huge = json!({ "labeler": "ada", "held": "x".repeat(3_000_000) });
     let answer = post(&run.app, "/label/next", &huge).await;
