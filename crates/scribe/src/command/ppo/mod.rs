@@ -212,12 +212,15 @@ fn reward_models(
     }
 }
 
+/// Prompts in tokens.
+type Encoded = Vec<Vec<u32>>;
+
 /// What the model is asked, in tokens: to learn from it, and to be measured on it.
 fn prompts(
     session: &mut Session,
     ground: &Ground,
     recipe: &PpoRecipe,
-) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>), Failure> {
+) -> Result<(Encoded, Encoded), Failure> {
     let found = ground.prompts(session)?;
     let (prompts, long) = in_tokens(ground, recipe, &found.train)?;
     let (held_out, _) = in_tokens(ground, recipe, &found.validation)?;
@@ -239,7 +242,7 @@ pub(super) fn in_tokens(
     ground: &Ground,
     recipe: &PpoRecipe,
     conversations: &[Conversation],
-) -> Result<(Vec<Vec<u32>>, usize), Failure> {
+) -> Result<(Encoded, usize), Failure> {
     let encoding = ground.encoding(recipe);
     let mut prompts = Vec::new();
     for conversation in conversations {
