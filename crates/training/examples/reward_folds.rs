@@ -136,12 +136,12 @@ fn rows(model: &Path, file: &Path, options: &Options) -> Outcome<Vec<Row>> {
         completion_tokens: options.completion_tokens,
         context_tokens: options.context_tokens,
     };
-    let from = ReadOptions { labeler: "", from: "file", time_ms: 0, labelers: None, decode: None };
-    let from = ReadOptions { labeler: "people", ..from };
+    let from =
+        ReadOptions { labeler: "people", from: "file", time_ms: 0, labelers: None, decode: None };
     let mut rows = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let source = corpus::sources::open_by_ending(file)?;
-    let _ = formats::read(source, None, &from, |judged| -> Result<(), training::Error> {
+    let _ = formats::read(source, None, &from, |judged| -> Outcome<()> {
         if let Judged::Comparison(comparison) = judged {
             match encoded(comparison, &encoding)? {
                 Ok(row) => rows.push(row),

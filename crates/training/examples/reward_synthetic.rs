@@ -29,22 +29,44 @@ const NOISE: f64 = 0.5;
 /// Rankings that a model learns from, and that are held out.
 const TRAIN: u64 = 400;
 const HELD_OUT: u64 = 400;
-/// Rankings of an update; as many pairs where these come singly.
-const RANKINGS: usize = 8;
 /// The share of the limit that is asked for.
 const OF_LIMIT: f64 = 0.95;
 /// Seeds of the rankings that were used to choose options: reported ones begin here.
 const FIRST_SEED: u64 = 100;
 
+/// How rankings are learned from.
+#[derive(Debug, Clone, Copy)]
+struct Learning {
+    /// Rankings of an update, each with all its completions, or pairs.
+    comparisons: usize,
+    epochs: u32,
+    rate: f64,
+}
+
+/// Rankings at once, the best of seven settings on two other seeds. Two epochs are a third of the passes
+/// through the model that one of their pairs takes, of which each completion is in three to eight.
+const AT_ONCE: Learning = Learning { comparisons: 1, epochs: 2, rate: 3e-3 };
+/// Pairs that came singly, the best of seven settings on the same seeds.
+const SINGLY: Learning = Learning { comparisons: 37, epochs: 1, rate: 5e-3 };
+/// Few completions, all of them at once.
+const PLANTED: Learning = Learning { comparisons: 8, epochs: 1, rate: 5e-3 };
+
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments.as_slice() {
-        ["kwise", seeds] => kwise(FIRST_SEED, seeds.parse()?),
-        ["kwise", seeds, first] => kwise(first.parse()?, seeds.parse()?),
+        ["kwise", seeds] => kwise(FIRST_SEED, seeds.parse()?, [AT_ONCE, SINGLY]),
+        ["kwise", seeds, first, rankings, epochs, rate, rate_singly] => {
+            let (comparisons, epochs) = (rankings.parse()?, epochs.parse()?);
+            let at_once = Learning { comparisons, epochs, rate: rate.parse()? };
+            let singly = Learning { rate: rate_singly.parse()?, ..SINGLY };
+            kwise(first.parse()?, seeds.parse()?, [at_once, singly])
+        }
         ["planted", seeds] => planted(FIRST_SEED, seeds.parse()?),
         ["planted", seeds, first] => planted(first.parse()?, seeds.parse()?),
-        _ => Err("usage: reward_synthetic kwise|planted SEEDS [FIRST]".into()),
+        _ => Err("usage: reward_synthetic kwise SEEDS [FIRST RANKINGS EPOCHS RATE RATE_SINGLY] | \
+                  planted SEEDS [FIRST]"
+            .into()),
     }
 }
 
@@ -133,7 +155,7 @@ fn trunk(device: &Device, seed: u64) -> Outcome<Trainable> {
 /// Scores of the held-out rankings by a model that learned from the others.
 fn learned(
     train: &[RankedCompletions],
-    comparisons: usize,
+    learning: Learning,
     held_out: &[RankedCompletions],
     seed: u64,
 ) -> Outcome<Vec<Vec<f64>>> {
@@ -142,9 +164,9 @@ fn learned(
     let recipe = RewardRecipe::default();
     let mut model = RewardModel::new(trunk(&device, seed)?, seed, recipe.optimizer_options());
     let training = RewardTraining {
-        epochs: 1,
-        comparisons,
-        learning_rate: 5e-3,
+        epochs: learning.epochs,
+        comparisons: learning.comparisons,
+        learning_rate: learning.rate,
         clip: 1.0,
         centering: 0.0,
         seed,
@@ -157,41 +179,36 @@ fn accuracy(held_out: &[RankedCompletions], scores: &[Vec<f64>]) -> f64 {
     PerPrompt::of(held_out, scores).agreement().map_or(0.5, |agreement| agreement.accuracy)
 }
 
-fn kwise(first: u64, seeds: u64) -> Outcome<()> {
-    let (mut all, mut few, mut many) = (Vec::new(), Vec::new(), Vec::new());
+fn kwise(first: u64, seeds: u64, [at_once, singly]: [Learning; 2]) -> Outcome<()> {
+    println!("rankings: {at_once:?}; pairs: {singly:?}");
+    let (mut all, mut leads) = ([Vec::new(), Vec::new()], Vec::new());
     for seed in first..first + seeds {
         let train = rankings(seed, 0, TRAIN, (4, 9));
         let held_out = rankings(seed, 1 << 32, HELD_OUT, (4, 9));
         let pairs = pairs_of(&train);
-        // As many updates, of as many pairs each as the rankings of one have.
-        let even = pairs.len().div_ceil(train.len().div_ceil(RANKINGS));
-        let found =
-            [(&train, RANKINGS), (&pairs, even), (&pairs, RANKINGS)].map(|(train, comparisons)| {
-                Ok::<_, Box<dyn std::error::Error>>(accuracy(
-                    &held_out,
-                    &learned(train, comparisons, &held_out, seed)?,
-                ))
-            });
-        let [at_once, as_many, as_imported] = found;
-        let (at_once, as_many, as_imported) = (at_once?, as_many?, as_imported?);
+        let passes = |of: &[RankedCompletions], learning: Learning| {
+            let completions: usize = of.iter().map(|one| one.completions.len()).sum();
+            completions * learning.epochs as usize
+        };
+        let [own, other] = [(&train, at_once), (&pairs, singly)].map(|(train, learning)| {
+            let scores = learned(train, learning, &held_out, seed)?;
+            Ok::<_, Box<dyn std::error::Error>>(accuracy(&held_out, &scores))
+        });
+        let (own, other) = (own?, other?);
         println!(
-            "seed {seed}: rankings at once {at_once:.4}; pairs shuffled, {even} an update \
-             {as_many:.4}; {RANKINGS} an update {as_imported:.4}"
+            "seed {seed}: rankings at once {own:.4} in {} passes, their pairs singly {other:.4} in {}",
+            passes(&train, at_once),
+            passes(&pairs, singly)
         );
-        (all.push(at_once), few.push(as_many), many.push(as_imported));
+        all[0].push(own);
+        all[1].push(other);
+        leads.push(own - other);
     }
-    let apart = |other: &[f64]| -> (f64, usize) {
-        let apart: Vec<f64> = all.iter().zip(other).map(|(one, other)| one - other).collect();
-        (mean(&apart), apart.iter().filter(|apart| **apart >= 0.0).count())
-    };
-    println!("means: {:.4}, {:.4}, {:.4}", mean(&all), mean(&few), mean(&many));
-    for (name, other) in [("as many updates", &few), ("8 pairs an update", &many)] {
-        let (by, seeds_won) = apart(other);
-        println!(
-            "rankings at once ahead of {name} by {by:.4}, at least equal in {seeds_won} seeds"
-        );
-    }
-    match mean(&all) >= mean(&few) {
+    let at_least = leads.iter().filter(|lead| **lead >= 0.0).count();
+    let [own, other] = all.map(|one| mean(&one));
+    let lead = mean(&leads);
+    println!("means {own:.4} and {other:.4}, lead {lead:.4}, at least equal in {at_least} seeds");
+    match lead >= 0.0 {
         true => Ok(()),
         false => Err("pairs shuffled singly agree more often".into()),
     }
@@ -202,7 +219,7 @@ fn planted(first: u64, seeds: u64) -> Outcome<()> {
     for seed in first..first + seeds {
         let train = rankings(seed, 0, 4 * TRAIN, (2, 4));
         let held_out = rankings(seed, 1 << 32, HELD_OUT, (2, 4));
-        let scores = learned(&train, RANKINGS, &held_out, seed)?;
+        let scores = learned(&train, PLANTED, &held_out, seed)?;
         let found = accuracy(&held_out, &scores);
         let (limit, expected) = limit(&held_out, &scores);
         println!(

@@ -169,8 +169,9 @@ mod tests {
     fn comparisons(number: u32) -> Vec<RankedCompletions> {
         let of = |index: u32| {
             let (good, bad) = (vec![index % 3, 5, 6, 7], vec![index % 3, 6, 5, 7]);
-            let completions = if index % 2 == 0 { vec![good, bad] } else { vec![bad, good] };
-            let ranks = if index % 2 == 0 { vec![1, 2] } else { vec![2, 1] };
+            let completions =
+                if index.is_multiple_of(2) { vec![good, bad] } else { vec![bad, good] };
+            let ranks = if index.is_multiple_of(2) { vec![1, 2] } else { vec![2, 1] };
             RankedCompletions { prompt: vec![index], completions, ranks }
         };
         (0..number).map(of).collect()
