@@ -201,7 +201,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
         let mut sources = String::new();
         let places = ["templates", "src/web/pages", "src/web/pages/label", "src/web/static"];
-        let commands = ["src/command/stage/report", "src/command/story"];
+        let commands = ["src/command/stage/report", "src/command/story", "src/command/reward"];
         for place in places.into_iter().chain(commands) {
             for entry in std::fs::read_dir(format!("{folder}{place}")).expect("the folder") {
                 let path = entry.expect("an entry").path();
