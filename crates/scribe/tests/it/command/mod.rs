@@ -13,6 +13,7 @@ mod models;
 mod people;
 mod plan;
 mod pretrain;
+mod promotion;
 mod reward;
 mod rounds;
 mod run;
