@@ -20,6 +20,7 @@ mod run;
 mod serve;
 mod story;
 mod tokenizer;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
