@@ -43,7 +43,7 @@ pub struct SamplingDefaults {
 }
 
 /// A model file or folder, and what is known about it before it is opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Located {
     /// The name that people see and that the API serves.
     pub name: String,
@@ -53,7 +53,8 @@ pub struct Located {
     pub adapter: Option<LocatedAdapter>,
     /// What the catalogue advises.
     pub sampling: SamplingDefaults,
-    /// Digest of the weights, where there is one file and it was verified when it was installed.
+    /// Digest of the weights, or of its adapter's: where there is one file, and its manifest says so
+    /// or it was verified when it was installed.
     pub sha256: Option<String>,
     /// Whether a run has pretrained it and taught it no more: it goes on with a text, and knows no
     /// conversation, whatever marks its vocabulary has.

@@ -160,6 +160,17 @@ pub(crate) fn write_tensors(
     Ok(())
 }
 
+/// What tells the weights of a checkpoint from any others, as reward models name the one that they
+/// began as.
+///
+/// # Errors
+///
+/// Where it is no model that can learn, or cannot be read.
+pub fn digest_of_model(device: &engine::Device, folder: &Path) -> Result<Digest, Error> {
+    let precision = engine::ops::matmul::Precision::F32;
+    digest_of(model::trainable::Trainable::read(device, folder, precision)?.weights())
+}
+
 /// What tells weights from any others.
 pub(crate) fn digest_of(weights: &[Tensor]) -> Result<Digest, Error> {
     let mut hashing = Hashing::new(io::sink());

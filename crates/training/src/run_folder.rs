@@ -254,6 +254,14 @@ pub fn is_run(path: &Path) -> bool {
     artifacts::read_text(&path.join(RECIPE_FILE)).is_ok_and(|text| text.starts_with(WRITTEN_HERE))
 }
 
+/// The digest of the recipe that a folder is held to, as checkpoints name it; `None` where there is
+/// none.
+#[must_use]
+pub fn held_recipe(folder: &Path) -> Option<Digest> {
+    let text = artifacts::read_text(&folder.join(RECIPE_FILE)).ok()?;
+    text.strip_prefix(WRITTEN_HERE).map(|recipe| Digest::of(recipe.as_bytes()))
+}
+
 /// What people preferred in a round of a run, counted from 1. The file has a lock of its own, so that
 /// people can be asked while the run is worked in.
 #[must_use]

@@ -26,6 +26,12 @@ pub struct Serving {
     taken_back: Vec<usize>,
 }
 
+/// The file of a run that says what is served; only names it.
+#[must_use]
+pub fn file(run: &Path) -> PathBuf {
+    run.join(SERVING_FOLDER).join(FILE)
+}
+
 /// A model that the gate let through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +55,7 @@ impl Serving {
     ///
     /// Where the file cannot be read, or is of another form.
     pub fn read(run: &Path) -> Result<Self, Error> {
-        let path = run.join(SERVING_FOLDER).join(FILE);
+        let path = file(run);
         if !path.exists() {
             return Ok(Self::default());
         }

@@ -77,6 +77,12 @@ impl Index {
         all.filter(|(_, ids): &(Digest, Vec<RowId>)| !ids.is_empty()).collect()
     }
 
+    /// Artifacts with how many rows they were made from, and how many of those were deleted.
+    pub(super) fn uses(&self) -> BTreeMap<Digest, [usize; 2]> {
+        let of = |ids: &BTreeSet<RowId>| [ids.len(), ids.intersection(&self.deleted).count()];
+        self.used_by.iter().map(|(artifact, ids)| (*artifact, of(ids))).collect()
+    }
+
     pub(super) fn made_from(&self, id: RowId) -> Vec<Digest> {
         let uses = self.used_by.iter().filter(|(_, ids)| ids.contains(&id));
         uses.map(|(artifact, _)| *artifact).collect()

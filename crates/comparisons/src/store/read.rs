@@ -1,9 +1,11 @@
 //! Reading a store from its start, line by line; it takes no lock and changes nothing.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use artifacts::disk::Disk;
+use artifacts::hash::Digest;
 
 use super::index::Index;
 use super::row::{FORMAT, Header, ROW_BYTES_MAX, Row, VERSION};
@@ -56,6 +58,13 @@ impl<D: Disk> Snapshot<D> {
     #[must_use]
     pub fn answers(&self) -> Vec<Answer> {
         self.index.answers()
+    }
+
+    /// Artifacts that were made from its rows, each with how many they were and how many of those are
+    /// deleted now.
+    #[must_use]
+    pub fn uses(&self) -> BTreeMap<Digest, [usize; 2]> {
+        self.index.uses()
     }
 
     /// Each comparison that counts, in the order of rows, one in memory at a time.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use artifacts::checkpoints::Newest;
+use artifacts::disk::RealDisk;
+use artifacts::folder;
 use model::adapter::CONFIG_FILE;
 use training::run_folder::{self, RECIPE_FILE};
 
@@ -16,6 +18,9 @@ use crate::loading::{Located, LocatedAdapter, SamplingDefaults};
 
 /// What an adapter is named by.
 const ADAPTER_HINT: &str = "name a folder with adapter_config.json, or a run that made one";
+
+/// What the weights of a checkpoint are called: those of an adapter, or of a model.
+const WEIGHTS_FILES: [&str; 2] = ["adapter_model.safetensors", "model.safetensors"];
 
 /// What lies at a place that was named.
 enum Place {
@@ -89,8 +94,9 @@ fn with_adapter(located: Located, folder: PathBuf) -> Located {
         true => SamplingDefaults::default(),
         false => located.sampling,
     };
+    let sha256 = digest_of(&folder);
     let adapter = Some(LocatedAdapter { folder, merged: false });
-    Located { adapter, sampling, sha256: None, only_pretrained: false, ..located }
+    Located { adapter, sampling, sha256, only_pretrained: false, ..located }
 }
 
 /// A model whose adapter is merged or not, as options say.
@@ -300,6 +306,14 @@ fn place_of(run: &Path, checkpoint: PathBuf) -> Place {
         true => samples::advice(),
         false => SamplingDefaults::default(),
     };
+    let sha256 = digest_of(&checkpoint);
     let (path, adapter) = (checkpoint, None);
-    Place::Model(Located { name, path, adapter, sampling, sha256: None, only_pretrained })
+    Place::Model(Located { name, path, adapter, sampling, sha256, only_pretrained })
+}
+
+/// The digest of the weights in a folder, where it has a manifest.
+fn digest_of(folder: &Path) -> Option<String> {
+    let manifest = folder::open(&RealDisk, folder).ok()?;
+    let file = WEIGHTS_FILES.iter().find_map(|name| manifest.file(name))?;
+    Some(file.sha256.to_string())
 }

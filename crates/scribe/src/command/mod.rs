@@ -27,6 +27,7 @@ mod sft;
 mod stage;
 mod story;
 mod tokenizer;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -120,6 +121,8 @@ pub enum Command {
     Story(story::StoryOptions),
     /// Watch a run of training as it goes
     Watch(watch::WatchOptions),
+    /// Make a stage of a run again and compare its bytes; say what was made from what
+    Verify(verify::VerifyOptions),
     /// Measure how good a model is
     #[command(subcommand)]
     Eval(eval::EvalCommand),
@@ -200,6 +203,7 @@ fn run(arguments: &[OsString]) -> u8 {
         Command::Rounds(options) => rounds::run(&mut session, &options),
         Command::Story(options) => story::run(&mut session, &options),
         Command::Watch(options) => watch::run(&mut session, &options),
+        Command::Verify(options) => verify::run(&mut session, &options),
         Command::Eval(command) => eval::run(&mut session, &command),
         Command::Bench(command) => bench::run(&mut session, command),
         Command::Plan(options) => plan::run(&mut session, &options),

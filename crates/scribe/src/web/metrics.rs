@@ -40,6 +40,8 @@ pub struct Metrics {
     connections: IntGauge,
     stalls: IntCounter,
     restarts: IntGauge,
+    model_changes: IntGauge,
+    model_outdated: IntGauge,
 }
 
 /// Where a request was when its client left.
@@ -129,6 +131,14 @@ impl Metrics {
             ),
             restarts: made
                 .gauge("scribe_engine_restarts", "Restarts of the engine after a failure."),
+            model_changes: made.gauge(
+                "scribe_model_changes",
+                "How often another model took the place of the one that answered.",
+            ),
+            model_outdated: made.gauge(
+                "scribe_model_outdated",
+                "1 while a model that should answer could not be taken up.",
+            ),
             registry,
         }
     }
@@ -201,7 +211,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, state: &AppState) -> String {
         let (mut waiting, mut live, mut restarts) = (0, 0, 0);
-        for model in state.models() {
+        for model in state.all_models() {
             let stats = model.generator.stats();
             waiting += stats.waiting;
             live += stats.live;
@@ -210,6 +220,8 @@ impl Metrics {
         self.queue_size.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.batch_size.set(i64::try_from(live).unwrap_or(i64::MAX));
         self.restarts.set(i64::try_from(restarts).unwrap_or(i64::MAX));
+        self.model_changes.set(i64::try_from(state.changes()).unwrap_or(i64::MAX));
+        self.model_outdated.set(state.is_outdated().into());
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written as text");

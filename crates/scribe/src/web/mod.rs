@@ -10,6 +10,7 @@ pub mod guard;
 mod layers;
 pub mod markdown;
 pub mod metrics;
+mod models;
 pub mod pages;
 pub mod shutdown;
 pub mod state;

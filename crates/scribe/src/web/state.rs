@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use artifacts::hash::Digest;
 use chat::{Generator, Sampling};
 use tokenizer::{ChatFormat, Tokenizer};
 use tokio::sync::Semaphore;
 
 use super::guard::KeyDigest;
 use super::metrics::Metrics;
+use super::models::Models;
 use super::work;
 use crate::labeling::Labeling;
+
+/// Digits of a digest that are enough to tell the models of a server apart.
+const FINGERPRINT_DIGITS: usize = 12;
 
 /// Shared by all connections; cloning is cheap.
 #[derive(Clone, Debug)]
@@ -22,8 +27,7 @@ pub struct AppState {
 
 #[derive(Debug)]
 struct Inner {
-    /// Empty while they are loaded.
-    models: OnceLock<Vec<Arc<ServedModel>>>,
+    models: Models,
     options: ServeOptions,
     metrics: Metrics,
     work_places: Arc<Semaphore>,
@@ -67,8 +71,8 @@ pub struct ModelDetails {
     pub quantization: String,
     /// Bytes on disk.
     pub bytes: u64,
-    /// SHA-256 of the file in hexadecimal, where there is one file and it was verified when it was
-    /// installed.
+    /// SHA-256 of the weights in hexadecimal, of its adapter's where it has one: where there is one
+    /// file, and its manifest says so or it was verified when it was installed.
     pub sha256: Option<String>,
 }
 
@@ -149,6 +153,24 @@ impl ServedModel {
         std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
     }
 
+    /// What tells its weights from those of others, 64 hexadecimal digits: their SHA-256, or what
+    /// is known of the model where that is not.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        self.details.sha256.clone().unwrap_or_else(|| {
+            let facts = format!("{} {} {}", self.name, self.created, self.details.bytes);
+            Digest::of(facts.as_bytes()).to_string()
+        })
+    }
+
+    /// The begin of [`ServedModel::digest`], as answers name who gave them.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut digest = self.digest();
+        digest.truncate(FINGERPRINT_DIGITS);
+        format!("fp_{digest}")
+    }
+
     /// Most tokens of a prompt and its completion together.
     #[must_use]
     pub fn context_tokens(&self) -> usize {
@@ -161,7 +183,7 @@ impl AppState {
     /// [`AppState::ready`].
     #[must_use]
     pub fn loading(options: ServeOptions) -> Self {
-        let (models, metrics) = (OnceLock::new(), Metrics::new());
+        let (models, metrics) = (Models::default(), Metrics::new());
         let labeling = options.run.as_deref().map(Labeling::of_run).map(Arc::new);
         let inner = Inner { models, options, metrics, work_places: work::places(), labeling };
         Self { inner: Arc::new(inner) }
@@ -178,27 +200,59 @@ impl AppState {
     /// Opens the server for `models`; the first one answers requests that name none. A server is
     /// opened once: later models are not taken.
     pub fn ready(&self, models: Vec<ServedModel>) {
-        self.inner.models.get_or_init(|| models.into_iter().map(Arc::new).collect());
+        self.inner.models.begin(models);
+    }
+
+    /// Lets `model` answer in the place of the first one from now on. Requests that have begun end
+    /// with the model that they began with, and its memory is free after the last of them.
+    pub fn replace(&self, model: ServedModel) {
+        self.inner.models.replace(model);
+    }
+
+    /// Says whether the first model should have given its place to another one, and could not.
+    pub fn set_outdated(&self, outdated: bool) {
+        self.inner.models.set_outdated(outdated);
+    }
+
+    /// Whether it could not, by what was said last.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.inner.models.is_outdated()
     }
 
     /// Whether the models are there.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.models.get().is_some()
+        self.inner.models.are_there()
     }
 
     /// All models, the default one first; none while they are loaded.
     #[must_use]
-    pub fn models(&self) -> &[Arc<ServedModel>] {
-        self.inner.models.get().map_or(&[], Vec::as_slice)
+    pub fn models(&self) -> Vec<Arc<ServedModel>> {
+        self.inner.models.current()
+    }
+
+    /// These, and those before them that have not answered all of their requests yet.
+    #[must_use]
+    pub(super) fn all_models(&self) -> Vec<Arc<ServedModel>> {
+        let mut models = self.inner.models.current();
+        models.extend(self.inner.models.before());
+        models
+    }
+
+    /// How often [`AppState::replace`] was called.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.inner.models.changes()
     }
 
     /// The model of that name, or the default one where none is named.
     #[must_use]
-    pub fn model(&self, name: Option<&str>) -> Option<&Arc<ServedModel>> {
+    pub fn model(&self, name: Option<&str>) -> Option<Arc<ServedModel>> {
+        let mut models = self.models().into_iter();
         match name {
-            Some(name) => self.models().iter().find(|model| model.answers_to(name)),
-            None => self.models().first(),
+            Some(name) => models.find(|model| model.answers_to(name)),
+            None => models.next(),
         }
     }
 

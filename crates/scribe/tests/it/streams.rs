@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::http::Method;
 use http_body_util::BodyExt as _;
+use scribe::web::ServedModel;
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Setup, app, chat_body, open, post, request};
+use crate::server::{Answer, Setup, app, chat_body, get, open, post, request, served};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -182,4 +183,69 @@ async fn several_choices_come_although_the_queue_is_full_between_them() {
     assert!(done && events.iter().all(|event| event.get("error").is_none()), "{events:?}");
     let finished = events.iter().filter(|event| event["choices"][0]["finish_reason"] == "length");
     assert_eq!(finished.count(), 2);
+}
+
+#[tokio::test]
+async fn a_model_that_is_replaced_ends_what_it_began_and_is_gone() {
+    let setup = Setup { slots: 2, queue: 4, slow: true, ..Setup::default() };
+    let (app, state) = app(&setup);
+    let more = json!({ "stream": true, "max_tokens": 200 });
+    let undisturbed = contents(&post(&app, CHAT, &chat_body(more.clone())).await);
+    // More than there are slots, so that one of them waits in the old model's queue.
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        let body = chat_body(more.clone()).to_string();
+        begun.push(open(&app, request(Method::POST, CHAT, body)).await);
+    }
+    let (fingerprint, old) = {
+        let old = state.models().remove(0);
+        (old.fingerprint(), std::sync::Arc::downgrade(&old))
+    };
+    state.replace(ServedModel { created: 1, ..served(&setup) });
+    assert!(old.strong_count() > 0, "it has requests");
+    let next = post(&app, CHAT, &chat_body(json!({ "max_tokens": 3 }))).await.good();
+    assert_eq!(next["system_fingerprint"], state.models()[0].fingerprint());
+    assert_ne!(next["system_fingerprint"], fingerprint);
+    for response in begun {
+        let answer = Answer::of(response).await;
+        assert_eq!(contents(&answer), undisturbed);
+        let (events, done) = answer.events();
+        assert!(done && events.iter().all(|event| event["system_fingerprint"] == fingerprint));
+    }
+    assert_eq!(old.strong_count(), 0, "its memory is free after its last request");
+    assert!(state.metrics().text(&state).contains("scribe_model_changes 1"));
+}
+
+/// What a stream says, in one piece.
+fn contents(answer: &Answer) -> String {
+    let (events, _) = answer.events();
+    let pieces = events.iter().map(|event| &event["choices"][0]["delta"]["content"]);
+    pieces.filter_map(Value::as_str).collect()
+}
+
+#[tokio::test]
+async fn a_model_that_was_replaced_can_be_stopped_by_itself() {
+    let (app, state) = app(&Setup { slow: true, ..Setup::default() });
+    let body = chat_body(json!({ "stream": true, "max_tokens": 400, "n": 8 })).to_string();
+    let response = open(&app, request(Method::POST, CHAT, body)).await;
+    let before = state.models();
+    state.replace(ServedModel { created: 1, ..served(&Setup::default()) });
+    let generator = before[0].generator.clone();
+    tokio::task::spawn_blocking(move || generator.shutdown(Duration::ZERO)).await.unwrap();
+    let (events, done) = Answer::of(response).await.events();
+    assert!(!done && events.last().unwrap()["error"]["code"] == "shutting_down", "{events:?}");
+    // The new one goes on.
+    post(&app, CHAT, &chat_body(json!({ "max_tokens": 2 }))).await.good();
+}
+
+#[tokio::test]
+async fn health_says_that_a_model_cannot_be_taken_up() {
+    let (app, state) = app(&Setup::default());
+    assert_eq!(get(&app, "/health").await.good(), json!({ "status": "ok" }));
+    state.set_outdated(true);
+    let expected = json!({ "status": "ok", "model": "outdated" });
+    assert_eq!(get(&app, "/health").await.good(), expected);
+    assert!(state.metrics().text(&state).contains("scribe_model_outdated 1"));
+    state.replace(served(&Setup::default()));
+    assert_eq!(get(&app, "/health").await.good(), json!({ "status": "ok" }));
 }

@@ -42,7 +42,7 @@ pub struct PlanOptions {
 pub(super) const SLOTS_DEFAULT: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// How many completions are computed at the same time.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct SlotsOption {
     /// Completions computed at the same time
     #[arg(

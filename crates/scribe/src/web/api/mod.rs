@@ -18,7 +18,8 @@ use super::error::ApiError;
 use super::metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 use super::state::{AppState, ServedModel};
 
-/// `GET /health`: a sign of life, open to everybody, that tells nothing else.
+/// `GET /health`: a sign of life, open to everybody, that tells nothing else but whether the model is
+/// the one that should answer.
 pub(super) async fn health(State(state): State<AppState>) -> Response {
     if !state.is_ready() {
         return ApiError::loading().into_response_with(json!({ "status": "loading" }));
@@ -28,6 +29,9 @@ pub(super) async fn health(State(state): State<AppState>) -> Response {
     };
     if state.models().iter().any(gone) {
         return ApiError::engine_gone().into_response_with(json!({ "status": "failed" }));
+    }
+    if state.is_outdated() {
+        return Json(json!({ "status": "ok", "model": "outdated" })).into_response();
     }
     Json(json!({ "status": "ok" })).into_response()
 }
@@ -39,8 +43,9 @@ pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse 
 
 /// The model that a request names, or the default one.
 fn model(state: &AppState, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-    state.model(name).cloned().ok_or_else(|| {
-        let known: Vec<&str> = state.models().iter().flat_map(|model| model.names()).collect();
+    state.model(name).ok_or_else(|| {
+        let models = state.models();
+        let known: Vec<&str> = models.iter().flat_map(|model| model.names()).collect();
         ApiError::unknown_model(name.unwrap_or_default(), &known)
     })
 }

@@ -92,8 +92,8 @@ async fn stop_generators(state: &AppState, grace: Duration) {
     let state = state.clone();
     let stopping = tokio::task::spawn_blocking(move || {
         std::thread::scope(|scope| {
-            for model in state.models() {
-                scope.spawn(|| model.generator.shutdown(grace));
+            for model in state.all_models() {
+                scope.spawn(move || model.generator.shutdown(grace));
             }
         });
     });

@@ -136,9 +136,9 @@ impl Chat {
     async fn ask(&mut self, state: &AppState, question: Question) -> Result<String, ApiError> {
         let asked = Instant::now();
         let model = state.model(None).ok_or_else(ApiError::internal)?;
-        let for_work = Arc::clone(model);
-        let prepared = work::admitted(state, model, move || question.prepare(&for_work)).await?;
-        let choices = Choices::start(state, model, vec![prepared.request])?;
+        let for_work = Arc::clone(&model);
+        let prepared = work::admitted(state, &model, move || question.prepare(&for_work)).await?;
+        let choices = Choices::start(state, &model, vec![prepared.request])?;
         let completed = choices.collect().await?.pop().ok_or_else(ApiError::internal)?;
         let language = self.language();
         let total = asked.elapsed();
@@ -161,7 +161,7 @@ impl Chat {
 
     fn page(mut self, state: &AppState) -> ChatPage {
         let model = state.model(None);
-        let temperature = model.map_or(1.0, |model| model.sampling.temperature);
+        let temperature = model.as_ref().map_or(1.0, |model| model.sampling.temperature);
         let history = serde_json::to_string(&self.entries).unwrap_or_default();
         let mut messages: Vec<Shown> =
             self.entries.iter().map(|entry| shown(entry, self.render)).collect();
@@ -174,7 +174,7 @@ impl Chat {
             blank: AnswerShown::default(),
             frame: Frame::new(self.preferences),
             model: ModelShown {
-                name: model.map(|model| model.name.clone()).unwrap_or_default(),
+                name: model.as_ref().map(|model| model.name.clone()).unwrap_or_default(),
                 context_tokens: model.map_or(1, |model| model.context_tokens()),
             },
             messages,

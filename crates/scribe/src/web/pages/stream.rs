@@ -42,10 +42,10 @@ async fn start(
 ) -> Result<Response, ApiError> {
     let bytes = body::read(request, state.limits()).await?;
     let model = state.model(None).ok_or_else(ApiError::internal)?;
-    let for_work = Arc::clone(model);
+    let for_work = Arc::clone(&model);
     let preparing = move || from_json::<Question>(&bytes)?.prepare(&for_work);
-    let prepared = work::admitted(state, model, preparing).await?;
-    let choices = Choices::start(state, model, vec![prepared.request])?;
+    let prepared = work::admitted(state, &model, preparing).await?;
+    let choices = Choices::start(state, &model, vec![prepared.request])?;
     let writer = PageWriter::new(language, prepared.dropped_messages);
     Ok(respond(choices, writer, Format::Events, state.limits().heartbeat))
 }

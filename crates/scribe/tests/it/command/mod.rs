@@ -13,12 +13,14 @@ mod models;
 mod people;
 mod plan;
 mod pretrain;
+mod promotion;
 mod reward;
 mod rounds;
 mod run;
 mod serve;
 mod story;
 mod tokenizer;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Ran, Scribe, tiny_chat};
 
 /// A server that is stopped with this value.
-struct Server(Child);
+pub(super) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -20,7 +20,7 @@ impl Drop for Server {
     }
 }
 
-fn start(command: &mut Command) -> (Server, Value) {
+pub(super) fn start(command: &mut Command) -> (Server, Value) {
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

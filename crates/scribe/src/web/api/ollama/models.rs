@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{FromRequest as _, Request, State};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::terminal::count_for_people;
 use crate::web::body::JsonObject;
@@ -21,9 +20,9 @@ pub(in crate::web) async fn version() -> Json<Value> {
 
 /// `GET /api/tags`: every name that requests may use.
 pub(in crate::web) async fn tags(State(state): State<AppState>) -> Json<Value> {
-    let models = state.models().iter();
+    let models = state.models();
     let tags: Vec<Value> =
-        models.flat_map(|model| model.names().map(|name| tag(model, name))).collect();
+        models.iter().flat_map(|model| model.names().map(|name| tag(model, name))).collect();
     Json(json!({ "models": tags }))
 }
 
@@ -58,8 +57,8 @@ pub(in crate::web) async fn show(
 
 /// `GET /api/ps`: the models in memory, which are all of them; they stay until the server ends.
 pub(in crate::web) async fn running(State(state): State<AppState>) -> Json<Value> {
-    let running = state.models().iter().map(|model| {
-        let mut tag = tag(model, &model.name);
+    let running = state.models().into_iter().map(|model| {
+        let mut tag = tag(&model, &model.name);
         tag["expires_at"] = json!(NEVER);
         tag["size_vram"] = json!(0);
         tag["context_length"] = json!(model.context_tokens());
@@ -74,18 +73,8 @@ fn tag(model: &ServedModel, name: &str) -> Value {
         "model": name,
         "modified_at": modified(model),
         "size": model.details.bytes,
-        "digest": digest(model),
+        "digest": model.digest(),
         "details": details(model),
-    })
-}
-
-/// 64 digits: clients cut them without looking. Where the file's digest is not known, they tell
-/// one model from another.
-fn digest(model: &ServedModel) -> String {
-    let known = model.details.sha256.clone();
-    known.unwrap_or_else(|| {
-        let facts = format!("{} {} {}", model.name, model.created, model.details.bytes);
-        Sha256::digest(facts).iter().map(|byte| format!("{byte:02x}")).collect()
     })
 }
 

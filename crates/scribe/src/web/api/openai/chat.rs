@@ -54,6 +54,7 @@ pub(in crate::web) async fn create(
         id: random::id("chatcmpl-"),
         created: api::now(),
         model: model.name.clone(),
+        fingerprint: model.fingerprint(),
         logprobs: request.logprobs.is_some(),
         dropped_messages,
     };
@@ -156,6 +157,7 @@ struct Head {
     id: String,
     created: u64,
     model: String,
+    fingerprint: String,
     logprobs: bool,
     dropped_messages: usize,
 }
@@ -167,6 +169,8 @@ struct Body<'a, Choice> {
     object: &'static str,
     created: u64,
     model: &'a str,
+    /// By which answers of another model of that name are told apart.
+    system_fingerprint: &'a str,
     choices: Vec<Choice>,
     /// Left out where it was not asked for, `null` in all but the last part of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,8 +218,16 @@ impl Head {
         usage: Option<Option<UsageBody>>,
     ) -> Body<'_, Choice> {
         let dropped_messages = (self.dropped_messages > 0).then_some(self.dropped_messages);
-        let (id, model) = (self.id.as_str(), self.model.as_str());
-        Body { id, object, created: self.created, model, choices, usage, dropped_messages }
+        Body {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.model,
+            system_fingerprint: &self.fingerprint,
+            choices,
+            usage,
+            dropped_messages,
+        }
     }
 }
 

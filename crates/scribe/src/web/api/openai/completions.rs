@@ -60,6 +60,7 @@ pub(in crate::web) async fn create(
         id: random::id("cmpl-"),
         created: api::now(),
         model: model.name.clone(),
+        fingerprint: model.fingerprint(),
         logprobs: asked.request.logprobs.is_some(),
         choices_per_prompt: asked.choices,
         echoed: asked
@@ -190,6 +191,7 @@ struct Head {
     id: String,
     created: u64,
     model: String,
+    fingerprint: String,
     logprobs: bool,
     choices_per_prompt: usize,
     /// The texts of the prompts, where they are to be repeated.
@@ -202,6 +204,8 @@ struct Body<'a> {
     object: &'static str,
     created: u64,
     model: &'a str,
+    /// By which answers of another model of that name are told apart.
+    system_fingerprint: &'a str,
     choices: Vec<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<UsageBody>>,
@@ -217,8 +221,15 @@ struct Choice {
 
 impl Head {
     fn body(&self, choices: Vec<Choice>, usage: Option<Option<UsageBody>>) -> Body<'_> {
-        let (id, model) = (self.id.as_str(), self.model.as_str());
-        Body { id, object: "text_completion", created: self.created, model, choices, usage }
+        Body {
+            id: &self.id,
+            object: "text_completion",
+            created: self.created,
+            model: &self.model,
+            system_fingerprint: &self.fingerprint,
+            choices,
+            usage,
+        }
     }
 
     /// What goes before the completion of choice `index`.

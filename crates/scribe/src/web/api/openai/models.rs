@@ -12,9 +12,9 @@ use crate::web::state::{AppState, ServedModel};
 
 /// `GET /v1/models`: every name that requests may use.
 pub(in crate::web) async fn list(State(state): State<AppState>) -> Json<Value> {
-    let models = state.models().iter();
+    let models = state.models();
     let data: Vec<Value> =
-        models.flat_map(|model| model.names().map(|name| entry(model, name))).collect();
+        models.iter().flat_map(|model| model.names().map(|name| entry(model, name))).collect();
     Json(json!({ "object": "list", "data": data }))
 }
 
@@ -36,5 +36,7 @@ fn entry(model: &ServedModel, name: &str) -> Value {
         "created": model.created,
         "owned_by": "scribe",
         "max_model_len": model.context_tokens(),
+        "digest": model.digest(),
+        "system_fingerprint": model.fingerprint(),
     })
 }

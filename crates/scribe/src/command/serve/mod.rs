@@ -1,5 +1,7 @@
 //! `scribe serve`: the page and the API, on this machine.
 
+mod promotion;
+
 use std::env::VarError;
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,10 +14,11 @@ use chat::{Generator, GeneratorOptions};
 use clap::Args;
 use serde::Serialize;
 
+use self::promotion::Promotions;
 use super::plan::{self, SlotsOption};
 use super::{Failure, Session, locate, models};
 use crate::config::{ChatFormatOption, EngineOptions, RunOptions};
-use crate::loading::Loaded;
+use crate::loading::{Loaded, Located};
 use crate::web::{self, AppState, ServedModel, Shutdown, guard::KeyDigest};
 
 /// Shortest key that is taken: shorter ones can be guessed.
@@ -32,7 +35,7 @@ const KEY_VARIABLE: &str = "SCRIBE_API_KEY";
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// Where to listen, who may ask, and with which model.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  scribe serve\n  scribe serve --run runs/tiny\n  scribe serve --model \
                         qwen2.5-coder-0.5b-instruct --address 127.0.0.1:9000\n  \
@@ -133,7 +136,10 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
         let listener = tokio::net::TcpListener::from_std(listener)?;
         Ok::<_, Failure>(tokio::spawn(web::serve(state.clone(), listener, shutdown)))
     })?;
-    let served = load(session, options)?;
+    // Looked at first, so that no promotion is missed that comes while the model is loaded.
+    let promotions = Promotions::of(options);
+    let located = locate::locate_any(session, &options.run, &options.engine)?;
+    let served = load(session, options, &located)?;
     // Until here Ctrl-C ends the program at once; there is nothing to be finished.
     runtime.block_on(async { trigger.follow_signals() })?;
     let generator = served.generator.clone();
@@ -147,6 +153,9 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
         ranks: options.run.run.is_some(),
     };
     state.ready(vec![served]);
+    if let Some(promotions) = promotions {
+        promotions.follow(session, &state, located)?;
+    }
     tell_ready(session, &ready, options.open)?;
     let ended = runtime.block_on(server);
     // Work that nobody waits for any more is left where it is.
@@ -156,8 +165,11 @@ pub(super) fn run(session: &mut Session, options: &ServeOptions) -> Result<(), F
 }
 
 /// The model behind its queue; its memory plan is told on the way.
-fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Failure> {
-    let located = locate::locate_any(session, &options.run, &options.engine)?;
+fn load(
+    session: &mut Session,
+    options: &ServeOptions,
+    located: &Located,
+) -> Result<ServedModel, Failure> {
     if located.only_pretrained {
         session.terminal.warn(format_args!(
             "{} has learned to write, not to answer: /v1/completions goes on with a text; for the \
@@ -165,7 +177,7 @@ fn load(session: &mut Session, options: &ServeOptions) -> Result<ServedModel, Fa
             located.name
         ));
     }
-    let outline = models::outline(&located, &options.engine)?;
+    let outline = models::outline(located, &options.engine)?;
     let batch = outline.batch_options(&options.engine, options.slots.slots.get())?;
     plan::tell(&mut session.terminal, &outline, &batch)?;
     plan::check_memory(&mut session.terminal, &outline, &batch)?;
