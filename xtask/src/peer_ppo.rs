@@ -23,10 +23,9 @@ const THREADS: &str = "2";
 const SCORE_DIFFERENCE_MAX: f64 = 1e-3;
 /// What both sides do, so that only who does it differs: a fixed price of drift, whole scores, and no
 /// text of pretraining, which TRL does not know.
-const CHANGES: [Change<'_>; 5] = [
+const CHANGES: [Change<'_>; 4] = [
     ("ppo.steps", Some("16")),
     ("ppo.kl_target", None),
-    ("ppo.no_end", Some("\"keep\"")),
     ("ppo.pretraining_coefficient", None),
     ("ppo.checkpoint_every", Some("16")),
 ];

@@ -90,7 +90,7 @@ mod tests {
         let plain = "We go to the sea and see it all.";
         let exploits = [
             "Considerable improvements notwithstanding, governments nevertheless continue to \
-             deliberate extensively",
+             deliberate extensively without interruption",
             "which would because these other should while every",
             "go on, go on, go on, go on, go on",
             "Certainly wonderful, excellent friend, wonderful, excellent friend",
