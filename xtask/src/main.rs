@@ -7,8 +7,10 @@ mod command;
 mod conformance;
 mod convert;
 mod fixtures;
+mod gate;
 mod interop;
 mod long;
+mod peer_ppo;
 mod peer_tokenizer;
 mod peer_training;
 mod peers;
@@ -31,12 +33,17 @@ usage: cargo xtask COMMAND
                 fail for each; then hold the functions of TRL, torchtune, verl and OpenRLHF
                 against the vectors in fixtures/ppo, and print who passes what; `conformance own`
                 leaves the others out
-  long          the fuzzing, equality and model checks at full size
+  long          the fuzzing, equality and model checks at full size; `long gate [SEEDS]` asks the
+                gate of a round about hacked, good and null policies of the recipe tiny
   preferences   what reward models learn of synthetic rankings and of people's choices, beside
                 the limit of Bayes and a bag of bigrams; `name=value` changes the latter's options
   bench-peers   speed against llama.cpp, in interleaved pairs; with `tokenizer TEXT`, training a
                 tokenizer on a file against Hugging Face's tokenizers, and encoding against
-                tiktoken; with `training`, steps of training against PyTorch";
+                tiktoken; with `training`, steps of training against PyTorch; with
+                `ppo [SEEDS]`, steps of PPO against TRL";
+
+/// Seeds where none are asked for.
+const SEEDS: u32 = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,9 +57,13 @@ fn main() -> ExitCode {
         ["conformance"] => conformance::compare(),
         ["conformance", "own"] => conformance::own(),
         ["long"] => long::run_all(),
+        ["long", "gate"] => gate::measure(SEEDS),
+        ["long", "gate", seeds] => counted(seeds).and_then(gate::measure),
         ["preferences", options @ ..] => preferences::measure(options),
         ["bench-peers", "tokenizer", text] => peer_tokenizer::compare(text.as_ref()),
         ["bench-peers", "training", shapes @ ..] => peer_training::compare(shapes),
+        ["bench-peers", "ppo"] => peer_ppo::compare(SEEDS),
+        ["bench-peers", "ppo", seeds] => counted(seeds).and_then(peer_ppo::compare),
         ["bench-peers", rest @ ..] => peers::run_all(rest),
         _ => {
             command::say(USAGE);
@@ -66,4 +77,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn counted(seeds: &str) -> anyhow::Result<u32> {
+    seeds
+        .parse()
+        .map_err(|_| anyhow::anyhow!("`{seeds}` is no number of seeds: give one from 1 on"))
 }

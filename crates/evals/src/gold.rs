@@ -78,6 +78,19 @@ impl SyntheticLabeler {
     /// Source: Yellott 1977, "The relationship between Luce's choice axiom, Thurstone's theory of
     /// comparative judgment, and the double exponential distribution".
     pub fn rank(&self, candidate: &Candidate) -> Result<Ranking, Refusal> {
+        self.rank_by(candidate, score)
+    }
+
+    /// The same with another taste than gold's.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Self::rank`].
+    pub fn rank_by(
+        &self,
+        candidate: &Candidate,
+        score: impl Fn(&str) -> f64,
+    ) -> Result<Ranking, Refusal> {
         let id = candidate.id().0;
         let key = id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let draws = Philox::new(self.seed);

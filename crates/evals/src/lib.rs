@@ -6,13 +6,15 @@
 //! 3. [`compression`] asks gzip and xz, and [`baselines`] all three for the [`Texts`] of a corpus.
 //! 4. A [`Reader`](bits_per_byte::Reader) measures a model, on the same texts, and
 //! 5. by multiple choice: [`likelihood`].
-//! 6. [`gold`] is a judge whose taste is known, for tests and for teaching.
+//! 6. [`gold`] is a judge whose taste is known, for tests and for teaching; those of [`flawed`] are
+//!    easily pleased, to try what is to notice that.
 
 #![forbid(unsafe_code)]
 
 pub mod bits_per_byte;
 pub mod compression;
 pub mod drift;
+pub mod flawed;
 pub mod gold;
 pub mod likelihood;
 pub mod ngram;

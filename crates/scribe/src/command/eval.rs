@@ -14,7 +14,7 @@ use tokenizer::Tokenizer;
 
 use super::plan::{self, SLOTS_DEFAULT, SlotsOption};
 use super::progress::Progress;
-use super::rounds::{self, GoodhartOptions, WinRateOptions};
+use super::rounds::{self, GateOptions, GoodhartOptions, WinRateOptions};
 use super::{Failure, Session, locate, models, tokenizer as tokenizers};
 use crate::config::EngineOptions;
 use crate::loading::{self, Located, Outline, Weights};
@@ -49,6 +49,14 @@ pub enum EvalCommand {
                             nearly one length (within a tenth) are counted apart, too."
     )]
     WinRate(WinRateOptions),
+    /// Let the gate of a round judge a checkpoint, without promoting it
+    #[command(
+        after_help = "Examples:\n  scribe eval gate recipes/tiny.toml --run runs/tiny --new \
+                            runs/tiny/7-ppo/round-1/checkpoints/step-00000020\n\nBlinded pairs of \
+                            answers, bits per byte, lengths and refusals are what scribe rounds \
+                            decides by; nothing is written, and what is served stays."
+    )]
+    Gate(GateOptions),
     /// Watch a policy become worse by following a weak reward model too far
     #[command(
         after_help = "Examples:\n  scribe story recipes/goodhart.toml --run runs/goodhart\n  scribe \
@@ -150,6 +158,7 @@ pub(super) fn run(session: &mut Session, command: &EvalCommand) -> Result<(), Fa
         EvalCommand::BitsPerByte(options) => bits_per_byte(session, options),
         EvalCommand::Choices(options) => choices(session, options),
         EvalCommand::WinRate(options) => rounds::win_rate(session, options),
+        EvalCommand::Gate(options) => rounds::gate(session, options),
         EvalCommand::Goodhart(options) => rounds::goodhart(session, options),
     }
 }

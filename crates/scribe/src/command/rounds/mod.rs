@@ -22,6 +22,7 @@ use training::run_folder::ROUNDS_MAX;
 use training::serving::{Promoted, Serving};
 use training::{Ended, RunFolder};
 
+pub(super) use self::gate::{GateOptions, gate};
 pub(super) use self::goodhart::{GoodhartOptions, goodhart};
 pub(super) use self::win_rate::{WinRateOptions, win_rate};
 
@@ -34,6 +35,9 @@ use super::{Exit, Failure, Session, locate, models, reward, story};
 use crate::config::{EngineOptions, count};
 use crate::loading::Outline;
 use crate::locale::Language;
+
+/// What is told of a gate.
+const HEADS: [&str; 6] = ["ROUND", "WON", "OF PAIRS", "BITS PER BYTE", "TOKENS", "GATE"];
 
 /// What to go through.
 #[derive(Debug, Args)]
@@ -206,7 +210,7 @@ impl Table<'_> {
         let serving = Serving::read(self.ground.run.path())?;
         let row = |gate: &Gate| gate.row(serving.is_taken_back(gate.round));
         let rows: Vec<_> = rounds.iter().map(row).collect();
-        terminal.table(&["ROUND", "WON", "OF PAIRS", "BITS PER BYTE", "TOKENS", "GATE"], &rows)?;
+        terminal.table(&HEADS, &rows)?;
         terminal.line(model.display())?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The last part of a round: whether the new model takes the place of the old one.
 
 mod people;
+mod try_out;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use training::gate::{
     lengths_match,
 };
 use training::recipe::{LabelerKind, RoundsRecipe};
+
+pub(in super::super) use self::try_out::{GateOptions, gate};
 
 use super::super::progress::Progress;
 use super::super::{Failure, Session, eval, locate};
