@@ -53,8 +53,8 @@ pub enum EvalCommand {
     #[command(
         after_help = "Examples:\n  scribe eval gate recipes/tiny.toml --run runs/tiny --new \
                             runs/tiny/7-ppo/round-1/checkpoints/step-00000020\n\nBlinded pairs of \
-                            answers, bits per byte, lengths and refusals are what scribe rounds \
-                            decides by; nothing is written, and what is served stays."
+                            answers, bits per byte, lengths and refusals are what a round is \
+                            judged by; nothing is written, and what is served stays."
     )]
     Gate(GateOptions),
     /// Watch a policy become worse by following a weak reward model too far

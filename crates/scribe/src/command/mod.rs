@@ -121,7 +121,7 @@ pub enum Command {
     Story(story::StoryOptions),
     /// Watch a run of training as it goes
     Watch(watch::WatchOptions),
-    /// Make a stage of a run again and compare its bytes; say what was made from what
+    /// Make a stage of a run again and compare its bytes; tell its lineage
     Verify(verify::VerifyOptions),
     /// Measure how good a model is
     #[command(subcommand)]

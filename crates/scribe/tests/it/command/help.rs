@@ -32,7 +32,7 @@ fn short_help_lists_the_commands() {
           rounds       Rank, reward model, PPO, gate: again and again
           story        From raw text to a model that answers, in one command, with a report card
           watch        Watch a run of training as it goes
-          verify       Make a stage of a run again and compare its bytes; say what was made from what
+          verify       Make a stage of a run again and compare its bytes; tell its lineage
           eval         Measure how good a model is
           bench        Measure how fast a model reads, writes and is served
           plan         Print what a model will take: memory to run it, time and money to train it
