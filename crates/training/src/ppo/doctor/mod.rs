@@ -1,8 +1,8 @@
 //! The doctor: which invariants a step keeps, and what its metrics are a sign of.
 //!
-//! 1. [`examine`] looks at what a step knows before anything is learned. What it finds is a fault of
+//! 1. `examine` looks at what a step knows before anything is learned. What it finds is a fault of
 //!    the program or of what it was given; the run ends, and no weight has moved.
-//! 2. [`examine_thoroughly`] computes the same in other ways and compares the bits; it costs several
+//! 2. `examine_thoroughly` computes the same in other ways and compares the bits; it costs several
 //!    times what a step does, and is asked for.
 //! 3. [`Signs`] reads the metrics of all steps so far. A sign is no proof: the run goes on, unless it
 //!    is one that chance does not explain.
