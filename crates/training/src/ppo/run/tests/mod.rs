@@ -6,8 +6,10 @@ mod meter;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use artifacts::folder::land_folder;
+use corpus::Corpus;
 use engine::DeviceOptions;
 use engine::ops::matmul::Precision;
 use model::adapter::Target;
@@ -15,7 +17,7 @@ use model::adapter::Target;
 use super::*;
 use crate::metrics;
 use crate::ppo::{BeyondCut, Rollout, rewards::NoEnd};
-use crate::recipe::LoraRecipe;
+use crate::recipe::{LoraRecipe, PpoRecipe, RewardRecipe, ValueKind};
 use crate::tiny::{moves, trunk};
 
 fn device(threads: usize) -> Device {
