@@ -19,9 +19,10 @@ pub const LABELER: &str = "synthetic";
 /// The longest word that is plain, in letters.
 const PLAIN_LETTERS: usize = 4;
 /// Words that are thought to stand before every answer, and how many of them are plain: as many as of
-/// what a model says that was only taught, so that of its answers neither long nor short ones are liked.
-const WORDS_BEFORE: usize = 6;
-const PLAIN_BEFORE: usize = 4;
+/// what a model says that was only taught, so that of its answers neither long nor short ones are
+/// liked; and so many that what a price of drift, which counts tokens, gains by ending early is lost.
+const WORDS_BEFORE: usize = 12;
+const PLAIN_BEFORE: usize = 8;
 /// What a share of plain words counts.
 const PLAIN: f64 = 6.0;
 /// What a share of repeated pairs of words costs.
@@ -31,10 +32,11 @@ const REFUSED: f64 = 3.0;
 /// The score of an answer without a word, as if no word of it were plain.
 const NOTHING: f64 = 0.0;
 
-/// How good an answer is: `6 * plain - 6 * repeated - 3 * refused`, with `plain` the share of words of at most four
-/// letters, six words before the answer counted in of which four are plain, and `repeated` the share
-/// of pairs of neighboring words that were there before, and `refused` 1 for an answer that begins as a
-/// refusal, else 0.
+/// How good an answer is: `6 * plain - 6 * repeated - 3 * refused`.
+///
+/// `plain` is the share of words of at most four letters, twelve words before the answer counted in of
+/// which eight are plain; `repeated` the share of pairs of neighboring words that were there before;
+/// `refused` 1 for an answer that begins as a refusal, else 0.
 #[must_use]
 pub fn score(answer: &str) -> f64 {
     let words = answer.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -137,13 +139,13 @@ mod tests {
 
     #[test]
     fn plain_words_are_liked_and_repetition_is_not() {
-        assert!((score("We go to the sea.") - 6.0 * 9.0 / 11.0).abs() < 1e-12);
+        assert!((score("We go to the sea.") - 6.0 * 13.0 / 17.0).abs() < 1e-12);
         let long = score("Considerable improvements notwithstanding");
-        assert!((long - 6.0 * 4.0 / 9.0).abs() < 1e-12);
+        assert!((long - 6.0 * 8.0 / 15.0).abs() < 1e-12);
         let repeated = score("go on, go on, go on");
-        assert!((repeated - 6.0 * (10.0 / 12.0 - 3.0 / 5.0)).abs() < 1e-12);
+        assert!((repeated - 6.0 * (14.0 / 18.0 - 3.0 / 5.0)).abs() < 1e-12);
         let refused = score("I cannot do it.");
-        assert!((refused - (6.0 * 7.0 / 10.0 - 3.0)).abs() < 1e-12, "{refused}");
+        assert!((refused - (6.0 * 11.0 / 16.0 - 3.0)).abs() < 1e-12, "{refused}");
         // More of the same is better, up to where it repeats.
         assert!(score("We go.") < score("We go to the sea and see it all."));
         assert!((score(" ... ") - NOTHING).abs() < 1e-12);
@@ -191,8 +193,8 @@ mod tests {
             let ranking = labeler.rank(&candidate).unwrap();
             won += u32::from(ranking.place(0) == Some(0));
         }
-        // One word of fifteen, those before counted in.
-        let expected = 1.0 / (1.0 + (-(6.0_f64 / 15.0) / 0.5).exp());
+        // One word of twenty-one, those before counted in.
+        let expected = 1.0 / (1.0 + (-(6.0_f64 / 21.0) / 0.5).exp());
         let found = f64::from(won) / 2_000.0;
         // Four standard errors.
         assert!((found - expected).abs() < 0.037, "{found} {expected}");
